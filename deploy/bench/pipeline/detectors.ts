@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pictureSize } from '../../../runtime/kinds/pixel-input.js';
 import { endsOf } from '../../../runtime/onnx/heads.js';
 import { modelPorts } from '../../../runtime/quantize/prepare/read-model.js';
 import { quantizeModel } from '../../../runtime/quantize/quantize.js';
@@ -16,6 +17,7 @@ import { decoderFor, type DecodeOptions, type Decoder } from '../../evaluate/dec
 import { evaluateDetector } from '../../evaluate/evaluate.js';
 import { readBoxes } from '../../evaluate/truth.js';
 import { tuneThresholds } from '../../lab/methods/thresholds.js';
+import { meanOf } from '../../lab/training-run.js';
 import { absentOf, type Absent, type Bar } from '../bars.js';
 import { fed, picturesOf } from '../pictures.js';
 
@@ -100,8 +102,7 @@ async function scoresOf(task: Task, { tuned, judged }: Half, steps: number): Pro
 async function lossBar(task: Task, halves: readonly Half[], steps: number): Promise<Bar> {
   const scores: { float: number; int8: number }[] = [];
   for (const half of halves) scores.push(await scoresOf(task, half, steps));
-  const meanOf = (key: 'float' | 'int8'): number => scores.reduce((sum, score) => sum + score[key], 0) / scores.length;
-  const [float, int8] = [meanOf('float'), meanOf('int8')];
+  const [float, int8] = [meanOf(scores.map((score) => score.float)), meanOf(scores.map((score) => score.int8))];
   const lost = float - int8;
   const truth = task.labelled ? 'lost' : "lost against the float model's sure boxes";
   const how = `${task.file}, int8${steps === 0 ? '' : `, scales tuned by ${steps} steps`}`;
@@ -114,9 +115,9 @@ async function lossBar(task: Task, halves: readonly Half[], steps: number): Prom
 async function openTask(detector: Detector, { models, samples }: DetectorsBenchOptions): Promise<Task> {
   const model = await readFile(join(models, detector.file));
   const decode = detector.anchors === undefined ? {} : { anchors: await readAnchors(join(models, detector.anchors)) };
-  const { inputs, outputs } = modelPorts(model);
-  const [, , height = 0, width = 0] = inputs[0]?.dims ?? [];
-  const decoder = decoderFor(outputs, { width, height }, decode, endsOf(model));
+  const ends = endsOf(model);
+  const ports = { ...modelPorts(model), ends };
+  const decoder = decoderFor(ports.outputs, pictureSize(ports, 3, 'detector'), decode, ends);
   return { ...detector, model, decode, decoder, folder: join(samples, 'coco128', 'images'), labels: join(samples, 'coco128', 'labels') };
 }
 

@@ -1,5 +1,6 @@
 import type { Pool, QueryResultRow } from 'pg';
 import { capsSchema, eventSchema, reportedSchema, statusSchema, type DeviceAddress, type Event } from '../../../agent/contracts/index.js';
+import { messageOf } from '../../../runtime/errors.js';
 import { requireOptional } from '../../../runtime/optional-package.js';
 import { DeployError } from '../../errors.js';
 import type { DeviceRow, Fineness, FleetPast, PastRange } from '../fleet-past.js';
@@ -141,6 +142,6 @@ export class PostgresFleetPast implements FleetPast {
 
 function whyOf(error: unknown): string {
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
-  const text = error instanceof AggregateError ? error.errors.map((one: unknown) => (one instanceof Error ? one.message : String(one))).join('; ') : error instanceof Error ? error.message : String(error);
+  const text = error instanceof AggregateError ? error.errors.map(messageOf).join('; ') : messageOf(error);
   return CAUSES[code] ?? (text === '' ? code : text);
 }

@@ -6,7 +6,7 @@
 namespace sterna {
 namespace {
 
-// WideQ8 (kernel.h) of one sum.
+// WideQ8 (sterna/epilogue.h) of one sum.
 inline void StoreWide(const WideQ8& wide, int32_t sum, size_t o, uint8_t* y) {
   const int32_t whole = static_cast<int32_t>(static_cast<uint32_t>(sum) + static_cast<uint32_t>(wide.offset[o]));
   if (wide.scale == nullptr) {
