@@ -1,6 +1,8 @@
 import type { Duplex } from 'node:stream';
 import type { IPublishPacket, MqttClient } from 'mqtt';
 import { Histogram, randomClientId, type HistogramData } from '../../agent/contracts/index.js';
+import { redact } from '../../runtime/redact.js';
+import { DeployError } from '../errors.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
 import { Batcher, defaultBatching, type BatchItem, type BatcherOptions } from './batcher.js';
 import { collectedTopics, inventoryTopics, readMessage, type FleetMessage } from './fleet-message.js';
@@ -10,15 +12,15 @@ import { isRefusal, ReportGuard } from '../repository/report-guard.js';
 export interface SharedCollectorOptions extends Omit<LinkOptions, 'clientId' | 'session' | 'prepare'> {
   /** One fleet; all of them when absent. */
   fleet?: string;
-  /** Collectors of one group divide the messages among themselves. */
-  group: string;
+  /** Collectors of one group divide the messages among themselves (shared subscriptions of MQTT 5). Null: this one takes them all, from a broker that cannot divide them. */
+  group: string | null;
   /** Of this collector, within the group. The broker keeps its session under this name, so it has to come back with the same one. */
   name: string;
   /** Most messages that the broker sends before the first of them is durable. */
   receiveMaximum?: number;
   /** How long the broker keeps the session of a collector that is away. Default: a day. */
   sessionSeconds?: number;
-  /** Whether it reads what devices retain when it starts: a shared subscription brings only what is new. Default true. */
+  /** Whether it reads what devices retain when it starts: a shared subscription brings only what is new, any other brings all. Default true. */
   inventory?: boolean;
   /** Kinds of messages that it takes. Default: all that devices send for collectors. */
   kinds?: readonly FleetMessage['kind'][];
@@ -62,6 +64,8 @@ export class SharedCollector {
   readonly #limit: number;
   #client: MqttClient | null = null;
   #failing = false;
+  /** Whether the broker knows shared subscriptions: CONNACK says so where it does not (MQTT 5, 3.2.2.3.13). */
+  #divides = true;
   #lag = new Histogram();
   #inventory: Promise<void> = Promise.resolve();
   readonly #stop = new AbortController();
@@ -92,16 +96,18 @@ export class SharedCollector {
     return lag;
   }
 
-  /** @throws DeployError E_BROKER_CONNECT */
+  /** @throws DeployError E_BROKER_CONNECT, also when the broker has no groups */
   async start(): Promise<void> {
     if (this.#client !== null) return;
     const { fleet, group, name, kinds, sessionSeconds = DAY_SECONDS } = this.#options;
     this.#client = await connectLink({
-      ...this.#options, clientId: `sterna-collect-${group}-${name}`, session: { expirySeconds: sessionSeconds, receiveMaximum: this.#limit },
+      ...this.#options, clientId: `sterna-collect-${group ?? '-'}-${name}`, session: { expirySeconds: sessionSeconds, receiveMaximum: this.#limit, mqtt311: group === null },
       prepare: (client) => this.#prepare(client),
     });
-    await this.#client.subscribeAsync(topicsOf(collectedTopics(fleet), kinds).map((topic) => `$share/${group}/${topic}`), { qos: 1 });
-    if (this.#options.inventory !== false) this.#inventory = this.#readInventory().catch(() => undefined);
+    if (group !== null && !this.#divides) throw new DeployError('E_BROKER_CONNECT', `The broker ${redact(this.#options.url)} says that it divides no subscription among clients, so it has no use for groups: give --no-group`);
+    const prefix = group === null ? '' : `$share/${group}/`;
+    await this.#client.subscribeAsync(topicsOf(collectedTopics(fleet), kinds).map((topic) => `${prefix}${topic}`), { qos: 1 });
+    if (group !== null && this.#options.inventory !== false) this.#inventory = this.#readInventory().catch(() => undefined);
   }
 
   /** Writes what it has received. What is not written within 10 s is not acknowledged, and comes to the next collector of this name. */
@@ -116,6 +122,7 @@ export class SharedCollector {
 
   /** Acknowledgements are this collector's own business: MQTT.js sends none when the handler reports an error. */
   #prepare(client: MqttClient): void {
+    client.on('connect', ({ properties }) => { this.#divides = properties?.sharedSubscriptionAvailable !== false; });
     client.handleMessage = (packet: IPublishPacket, done): void => {
       const acknowledged = packet.qos > 0 && packet.messageId !== undefined;
       this.#receive(packet, acknowledged ? { stream: client.stream, messageId: packet.messageId ?? 0 } : null);

@@ -21,7 +21,7 @@ export interface LinkOptions {
   serverName?: string;
   /** How long the first connection may take. Default 10 s. */
   connectTimeoutMs?: number;
-  /** A session that the broker keeps while this program is away; needs MQTT 5. Absent: every connection begins with a new session. */
+  /** A session that the broker keeps while this program is away. Absent: every connection begins with a new session. */
   session?: LinkSession;
   /** What the broker publishes, retained, when this program vanishes. */
   will?: { topic: string; payload: string };
@@ -34,6 +34,8 @@ export interface LinkSession {
   expirySeconds: number;
   /** Most messages of QoS 1 that the broker sends before one of them is acknowledged. */
   receiveMaximum: number;
+  /** Whether MQTT 3.1.1 will do, where the broker alone decides about both. Default: no. */
+  mqtt311?: boolean;
 }
 
 /** A broker whose certificate is refused, or that refuses ours, does so again at the next attempt. */
@@ -62,11 +64,12 @@ export async function connectLink(options: LinkOptions): Promise<MqttClient> {
   const { url, password } = options;
   const clientId = options.session === undefined ? options.clientId : privateClientId(options.clientId, { url, ...stated({ key, password }) });
   let lastError: Error | null = null;
-  for (const protocolVersion of options.session === undefined ? [5, 4] as const : [5] as const) {
+  const older = options.session === undefined || options.session.mqtt311 === true;
+  for (const protocolVersion of older ? [5, 4] as const : [5] as const) {
     const client = connect(options.url, { ...clientOptions(options, protocolVersion), ...tls, clientId });
     options.prepare?.(client);
     guardEveryStream(client);
-    lastError = await settled(client, deadline - Date.now(), protocolVersion === 5 && options.session === undefined);
+    lastError = await settled(client, deadline - Date.now(), protocolVersion === 5 && older);
     if (lastError === null) {
       client.on('error', () => undefined); // a failing reconnect is no event of ours: 'close' and 'connect' tell
       return client;
@@ -84,7 +87,7 @@ function clientOptions(options: LinkOptions, protocolVersion: 4 | 5): IClientOpt
   return {
     protocolVersion,
     clean: options.session === undefined,
-    ...(options.session === undefined ? {} : { properties: { sessionExpiryInterval: options.session.expirySeconds, receiveMaximum: options.session.receiveMaximum } }),
+    ...(options.session === undefined || protocolVersion === 4 ? {} : { properties: { sessionExpiryInterval: options.session.expirySeconds, receiveMaximum: options.session.receiveMaximum } }),
     ...(options.will === undefined ? {} : { will: { topic: options.will.topic, payload: Buffer.from(options.will.payload), qos: 1 as const, retain: true } }),
     keepalive: 30,
     reconnectPeriod: 1000,
@@ -157,7 +160,9 @@ async function settled(client: MqttClient, timeoutMs: number, hangUpIsFinal: boo
     let reached = false;
     whenReached(client.stream, () => { reached = true; });
     const onClose = (): void => {
-      if (reached && hangUpIsFinal) done(Object.assign(new Error('the broker ended the connection before it answered'), { code: HUNG_UP }));
+      if (!reached) return;
+      latest = Object.assign(new Error('the broker ended the connection before it answered, as one without MQTT 5 does'), { code: HUNG_UP });
+      if (hangUpIsFinal) done(latest);
     };
     const timer = setTimeout(() => done(latest), Math.max(1, timeoutMs));
     client.on('connect', onConnect);

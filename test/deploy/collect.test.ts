@@ -11,6 +11,7 @@ import { SharedCollector, type SharedCollectorOptions } from '../../deploy/colle
 import { SqliteFleetStore } from '../../deploy/collector/sqlite-fleet-store.js';
 import { CollectorStore } from '../../deploy/collector/store.js';
 import { connectLink } from '../../deploy/mqtt/link.js';
+import { HostileBroker } from '../agent/support/hostile-broker.js';
 import { temporaryFolder, until } from '../agent/support/tools.js';
 import { captureCli } from './cli/capture.js';
 import { DOOR, json, recognition, reported, status, telemetry, topic } from './fixtures.js';
@@ -150,6 +151,16 @@ describe('the store in SQLite', () => {
   });
 });
 
+describe('a collector of a group', () => {
+  it('says so when the broker divides no subscription', async () => {
+    const broker = await HostileBroker.start();
+    broker.connackProperties = [0x2a, 0]; // Shared Subscription Available (MQTT 5, 3.2.2.3.13)
+    const collector = new SharedCollector({ url: broker.url, group: 'g', name: 'one' }, new ScriptedStore());
+    onTestFinished(() => collector.stop());
+    await expect(collector.start()).rejects.toMatchObject({ code: 'E_BROKER_CONNECT', message: expect.stringMatching(/--no-group/) as string });
+  });
+});
+
 const skipped = mosquittoMissing();
 
 describe.skipIf(skipped)(`collectors behind a real Mosquitto${skipped ? ' (skipped: mosquitto is not installed)' : ''}`, () => {
@@ -211,6 +222,20 @@ describe.skipIf(skipped)(`collectors behind a real Mosquitto${skipped ? ' (skipp
     expect(stores.every(({ seqs }) => seqs.length > 0)).toBe(true);
     expect(stores.flatMap(({ seqs }) => seqs).sort((a, b) => a - b)).toEqual(Array.from({ length: 40 }, (_, i) => i).filter((i) => i % 4 !== 0));
     expect(collectors.reduce((sum, { stats }) => sum + stats.malformed, 0)).toBe(10);
+  }, 60_000);
+
+  it('without a group take everything, and what came while they were away', async () => {
+    const { url } = await broker();
+    const send = await device(url);
+    const [first, second] = [new ScriptedStore(), new ScriptedStore()];
+    const collector = await started(url, first, { group: null });
+    await send(1);
+    await until('written', () => first.seqs.length === 1);
+    await collector.stop();
+    await send(2);
+    await started(url, second, { group: null });
+    await until('what came meanwhile', () => second.seqs.length === 1);
+    expect([first.seqs, second.seqs]).toEqual([[1], [2]]);
   }, 60_000);
 
   it('know the devices that were there before them', async () => {

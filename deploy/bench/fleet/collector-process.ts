@@ -21,7 +21,7 @@ export interface CollectReport {
 export interface CollectorProcessOptions {
   url: string;
   name: string;
-  /** Where it writes, as options of the command. */
+  /** Where it writes, and what else the command is to know, as its options. */
   store: readonly string[];
   reportSeconds: number;
   onReport?: (report: CollectReport) => void;
@@ -67,8 +67,7 @@ export class CollectorProcess {
 
   /** Largest resident memory so far. */
   get peakBytes(): number {
-    const [, kibibytes] = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${this.#child.pid ?? 'self'}/status`, 'utf8')) ?? [];
-    return Number(kibibytes ?? 0) * 1024;
+    return memoryOf(this.#child.pid ?? 0, 'VmHWM');
   }
 
   /** At once, as a power cut does; resolves when the process is gone. */
@@ -85,6 +84,12 @@ export class CollectorProcess {
     late.abort();
     return this.#latest;
   }
+}
+
+/** Bytes of resident memory: now (VmRSS), or at most so far (VmHWM). @throws when there is no such process */
+export function memoryOf(pid: number, field: 'VmRSS' | 'VmHWM'): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024;
 }
 
 /** @throws when there is no such process */

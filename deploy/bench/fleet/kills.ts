@@ -73,7 +73,7 @@ async function during({ folder, devices, intervalMs, signal }: LossOptions, work
     started.push(collector);
     return collector;
   };
-  const fleet = new SimulatedFleet({ port: broker.port, devices, intervalMs });
+  const fleet = new SimulatedFleet({ ports: [broker.port], devices, intervalMs });
   try {
     const first = start(); // the subscription exists before the first window is sent
     await first.ready;

@@ -6,7 +6,7 @@ import { countOf, Histogram, quantile } from '../../../agent/contracts/index.js'
 import { CollectorStore } from '../../collector/store.js';
 import { DeployError } from '../../errors.js';
 import type { Bar } from '../bars.js';
-import { startMosquitto, type Mosquitto } from '../transfer/mosquitto.js';
+import { startMosquitto } from '../transfer/mosquitto.js';
 import { CollectorProcess, cpuSecondsOf, type CollectReport } from './collector-process.js';
 import { BROKER_LINES } from './kills.js';
 import { exactQuantile, makeBodies } from './payloads.js';
@@ -15,7 +15,7 @@ import { FLEET } from './simulated-fleet.js';
 import type { SimulatorAnswer } from './simulator-child.js';
 import { Simulators } from './simulator-process.js';
 
-const INTERVAL_MS = 10_000;
+export const INTERVAL_MS = 10_000;
 const DAY_SECONDS = 86_400;
 /** Of all devices, those that lose their connection in a minute. */
 const CHURN_PER_MINUTE = 0.01;
@@ -26,7 +26,7 @@ const ON_THE_WAY_MS = 2000;
 const SETTLE_SECONDS = 900;
 const FRAMES = makeBodies()[0]?.latencies.length ?? 0;
 
-interface Steady {
+export interface Steady {
   seconds: number;
   collectorCpu: number;
   brokerCpu: number;
@@ -37,10 +37,11 @@ interface Steady {
   windowBytes: number;
 }
 
-interface Running {
+export interface Running {
   simulators: Simulators;
   collector: CollectorProcess;
-  broker: Mosquitto;
+  /** Of all nodes that live, so far. */
+  brokerCpuSeconds: () => number;
   reports: CollectReport[];
   options: FleetBenchOptions;
 }
@@ -57,8 +58,8 @@ export async function loadBars(options: FleetBenchOptions & { folder: string }):
   try {
     await collector.ready;
     const spreadMs = Math.max(INTERVAL_MS, (devices * 1000) / CONNECTS_PER_SECOND);
-    simulators = Simulators.start({ port: broker.port, devices, intervalMs: INTERVAL_MS, spreadMs });
-    const running = { simulators, collector, broker, reports, options };
+    simulators = Simulators.start({ ports: [broker.port], devices, intervalMs: INTERVAL_MS, spreadMs });
+    const running = { simulators, collector, brokerCpuSeconds: () => cpuSecondsOf(broker.pid), reports, options };
     await sleep(spreadMs + INTERVAL_MS, undefined, { signal: options.signal });
     const steady = await measureSteady(running);
     const storm = await measureStorm(running);
@@ -80,26 +81,31 @@ export function requireFiles(wanted: number): void {
   throw new DeployError('E_BENCH', `Expected a limit of at least ${wanted} open files, because the broker has a connection to each device, but it is ${soft ?? 'unknown'}: call ulimit -n ${wanted} before, or simulate fewer devices with --devices`);
 }
 
-async function measureSteady({ simulators, collector, broker, reports, options: { devices, seconds, signal } }: Running): Promise<Steady> {
+export async function measureSteady({ simulators, collector, brokerCpuSeconds, reports, options: { devices, seconds, signal } }: Running): Promise<Steady> {
   simulators.churn(devices * CHURN_PER_MINUTE);
   const begin = await simulators.state();
-  const [startedMs, collectorCpu, brokerCpu] = [Date.now(), collector.cpuSeconds, cpuSecondsOf(broker.pid)];
+  const [startedMs, collectorCpu, brokerCpu] = [Date.now(), collector.cpuSeconds, brokerCpuSeconds()];
   await sleep(seconds * 1000, undefined, { signal });
   const end = await simulators.state();
   const elapsed = (Date.now() - startedMs) / 1000;
   const lag = new Histogram();
   for (const report of reports) if (report.time_ms > startedMs) lag.merge(report.lag.histogram);
   return {
-    seconds: elapsed, collectorCpu: (collector.cpuSeconds - collectorCpu) / elapsed, brokerCpu: (cpuSecondsOf(broker.pid) - brokerCpu) / elapsed, simulatorCpu: (end.cpuSeconds - begin.cpuSeconds) / elapsed, lag,
+    seconds: elapsed, collectorCpu: (collector.cpuSeconds - collectorCpu) / elapsed, brokerCpu: (brokerCpuSeconds() - brokerCpu) / elapsed, simulatorCpu: (end.cpuSeconds - begin.cpuSeconds) / elapsed, lag,
     bytesUp: end.bytesSent - begin.bytesSent, bytesDown: end.bytesReceived - begin.bytesReceived, windowBytes: (end.windowBytes - begin.windowBytes) / Math.max(1, end.windowsSent - begin.windowsSent),
   };
 }
 
-/** Seconds from the loss of all connections until all devices are back, and everything that waited is in the store. */
 async function measureStorm(running: Running): Promise<number> {
-  const { simulators, options: { stormSeconds, signal } } = running;
-  const startedMs = Date.now();
+  const { simulators, options: { stormSeconds } } = running;
   simulators.storm(stormSeconds * 1000);
+  return untilSettled(running);
+}
+
+/** Seconds until all devices are connected, and everything that waited is in the store. */
+export async function untilSettled(running: Running): Promise<number> {
+  const { options: { signal } } = running;
+  const startedMs = Date.now();
   do await sleep(1000, undefined, { signal });
   while (!(await isSettled(running)) && Date.now() - startedMs < SETTLE_SECONDS * 1000);
   return (Date.now() - startedMs) / 1000;
@@ -125,7 +131,7 @@ export async function settle({ simulators, collector, options: { signal } }: Pic
   }
 }
 
-function steadyBars({ devices }: FleetBenchOptions, { seconds, collectorCpu, lag }: Steady): Bar[] {
+export function steadyBars({ devices }: FleetBenchOptions, { seconds, collectorCpu, lag }: Steady): Bar[] {
   const p99 = quantile(lag.toData(), 0.99) ?? Infinity;
   return [
     { id: 'fleet.collector-cpu', what: `CPU of the collector, ${devices} devices with a window every ${INTERVAL_MS / 1000} s, over ${seconds.toFixed(0)} s`, value: collectorCpu, unit: 'cores', bar: '<= 0.5', met: collectorCpu <= 0.5 },

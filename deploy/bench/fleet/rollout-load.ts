@@ -44,7 +44,7 @@ export async function rolloutBars(options: FleetBenchOptions & { folder: string 
     await Promise.all([collector.ready, publisher.start()]);
     rollouts.runner.start();
     const spreadMs = Math.max(INTERVAL_MS, (devices * 1000) / CONNECTS_PER_SECOND);
-    simulators = Simulators.start({ port: broker.port, devices, intervalMs: INTERVAL_MS, spreadMs, updates: true });
+    simulators = Simulators.start({ ports: [broker.port], devices, intervalMs: INTERVAL_MS, spreadMs, updates: true });
     await until(() => publisher.devices().length, devices, signal);
     const before = await simulators.state();
     const [startedMs, brokerCpu, ownCpu] = [Date.now(), cpuSecondsOf(broker.pid), process.cpuUsage()];

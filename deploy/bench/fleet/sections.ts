@@ -5,14 +5,16 @@ import type { Absent, Bar } from '../bars.js';
 import { mosquittoMissing } from '../transfer/mosquitto.js';
 import type { Losses } from './kills.js';
 import type { FleetBenchOptions } from './options.js';
+import { rabbitmqMissing } from './rabbitmq.js';
 
 /** They are in the process of the bench itself. */
 const OUTAGE_DEVICES = 2000;
 
 type Section = (options: FleetBenchOptions & { folder: string }) => Promise<Bar[]>;
 
-const withMosquitto = (section: Section) => async (options: FleetBenchOptions): Promise<Bar[] | Absent> => {
-  if (mosquittoMissing()) return { absent: 'mosquitto is not installed' };
+const withBroker = (missing: () => string | null, section: Section) => async (options: FleetBenchOptions): Promise<Bar[] | Absent> => {
+  const absent = missing();
+  if (absent !== null) return { absent };
   const folder = await mkdtemp(join(tmpdir(), 'sterna-fleet-'));
   try {
     return await section({ ...options, folder });
@@ -24,9 +26,13 @@ const withMosquitto = (section: Section) => async (options: FleetBenchOptions): 
   }
 };
 
+const withMosquitto = (section: Section): ReturnType<typeof withBroker> => withBroker(() => (mosquittoMissing() ? 'mosquitto is not installed' : null), section);
+const withRabbitmq = (section: Section): ReturnType<typeof withBroker> => withBroker(() => (rabbitmqMissing() ? 'rabbitmq-server is not installed' : null), section);
+
 /** What `npm run bench:fleet` measures: one line a section, loaded on demand. */
 export const fleetSections: Readonly<Record<string, (options: FleetBenchOptions) => Promise<Bar[] | Absent>>> = {
   load: withMosquitto(async (options) => (await import('./load.js')).loadBars(options)),
+  cluster: withRabbitmq(async (options) => (await import('./cluster.js')).clusterBars(options)),
   rollout: withMosquitto(async (options) => (await import('./rollout-load.js')).rolloutBars(options)),
   kills: withMosquitto(async ({ folder, kills, signal }) => {
     const { collectorKilled } = await import('./kills.js');

@@ -22,7 +22,9 @@ export interface SimulatedCounts {
 }
 
 export interface DeviceParts {
-  port: number;
+  /** Of the broker's nodes, on loopback. */
+  ports: readonly number[];
+  protocolVersion: 4 | 5;
   bodies: readonly Body[];
   /** How often each body was used. */
   uses: number[];
@@ -43,7 +45,6 @@ interface Window {
 
 const KEEPALIVE_SECONDS = 120;
 const MAX_IN_FLIGHT = 16;
-const VERSION = { protocolVersion: 5 } as const;
 
 /** A device as the broker sees it: it says what it is at each connection, keeps windows until they are acknowledged, and sends again what was on its way when the connection ended. */
 export class SimulatedDevice {
@@ -55,13 +56,17 @@ export class SimulatedDevice {
   #socket: Socket | null = null;
   #ready = false;
   #births = 0;
+  /** Place of its node among the ports. A device whose connection ended goes to the next one. */
+  #node: number;
   #seq = 0;
   #messageId = 0;
   #reports = 0;
   readonly #update: SimulatedUpdate | null = null;
 
-  constructor(parts: DeviceParts, address: DeviceAddress, stream: string) {
+  /** @param node the place of the port at which it begins */
+  constructor(parts: DeviceParts, address: DeviceAddress, { stream, node }: { stream: string; node: number }) {
     this.#parts = parts;
+    this.#node = node;
     this.#address = address;
     this.#stream = stream;
     const [pipeline] = birthOf(stream, 0).reported.pipelines;
@@ -70,6 +75,10 @@ export class SimulatedDevice {
       ask: (request) => { if (this.#ready) this.#publish(deviceTopic(address, { kind: 'ota_get' }), Buffer.from(JSON.stringify(request)), false); },
       report: (now) => { if (this.#ready) this.#report(now); },
     }, pipeline);
+  }
+
+  get #version(): { protocolVersion: 4 | 5 } {
+    return { protocolVersion: this.#parts.protocolVersion };
   }
 
   get connected(): boolean {
@@ -92,9 +101,10 @@ export class SimulatedDevice {
 
   connect(): void {
     if (this.#socket !== null) return;
-    const socket = connect(this.#parts.port, '127.0.0.1');
+    const { ports, protocolVersion } = this.#parts;
+    const socket = connect(ports[this.#node % ports.length] ?? 0, '127.0.0.1');
     this.#socket = socket;
-    const packets = parser(VERSION);
+    const packets = parser({ protocolVersion });
     packets.on('packet', (packet: Packet) => this.#take(packet));
     packets.on('error', () => socket.destroy());
     socket.setNoDelay(true);
@@ -149,7 +159,7 @@ export class SimulatedDevice {
 
   /** Blocks travel with QoS 0, all else is acknowledged. */
   #hear({ topic, payload, messageId, qos }: Extract<Packet, { cmd: 'publish' }>, update: SimulatedUpdate): void {
-    if (qos > 0 && messageId !== undefined) this.#write(generate({ cmd: 'puback', messageId }, VERSION));
+    if (qos > 0 && messageId !== undefined) this.#write(generate({ cmd: 'puback', messageId }, this.#version));
     const parsed = parseTopic(topic);
     if (parsed === null) return;
     const before = update.updated;
@@ -161,21 +171,21 @@ export class SimulatedDevice {
     const own = `sterna/v2/${this.#address.fleet}/${this.#address.device}`;
     this.#messageId = (this.#messageId % 65_535) + 1;
     const subscriptions = [`${own}/desired/+`, `${own}/ota/block/+/+`].map((topic) => ({ topic, qos: topic.endsWith('desired/+') ? 1 as const : 0 as const, nl: false, rap: false, rh: 0 }));
-    this.#write(generate({ cmd: 'subscribe', messageId: this.#messageId, subscriptions }, VERSION));
+    this.#write(generate({ cmd: 'subscribe', messageId: this.#messageId, subscriptions }, this.#version));
   }
 
   #greet(): void {
     this.#births += 1;
     const { will } = birthOf(this.#stream, this.#births);
     this.#write(generate({
-      cmd: 'connect', protocolId: 'MQTT', protocolVersion: 5, clean: true, clientId: `${this.#address.fleet}-${this.#address.device}`, keepalive: KEEPALIVE_SECONDS,
+      cmd: 'connect', protocolId: 'MQTT', protocolVersion: this.#parts.protocolVersion, clean: true, clientId: `${this.#address.fleet}-${this.#address.device}`, keepalive: KEEPALIVE_SECONDS,
       will: { topic: deviceTopic(this.#address, { kind: 'status' }), payload: Buffer.from(JSON.stringify(will)), qos: 1, retain: true },
     }));
   }
 
   #take(packet: Packet): void {
     if (packet.cmd === 'connack') {
-      if (packet.reasonCode !== 0) return this.cut();
+      if ((packet.reasonCode ?? packet.returnCode) !== 0) return this.cut();
       this.#ready = true;
       this.#parts.counts.connected += 1;
       this.#parts.counts.connects += 1;
@@ -203,7 +213,7 @@ export class SimulatedDevice {
 
   #publish(topic: string, payload: Buffer, retain: boolean): { id: number; bytes: number } {
     this.#messageId = (this.#messageId % 65_535) + 1;
-    const packet = generate({ cmd: 'publish', topic, payload, qos: 1, retain, dup: false, messageId: this.#messageId }, VERSION);
+    const packet = generate({ cmd: 'publish', topic, payload, qos: 1, retain, dup: false, messageId: this.#messageId }, this.#version);
     this.#write(packet);
     return { id: this.#messageId, bytes: packet.length };
   }
@@ -217,6 +227,7 @@ export class SimulatedDevice {
     if (this.#socket !== socket) return;
     if (this.#ready) this.#parts.counts.connected -= 1;
     this.#socket = null;
+    this.#node += 1;
     this.#ready = false;
     this.#inFlight.clear();
     for (const window of this.#windows.values()) Object.assign(window, { sent: false, backfill: true });

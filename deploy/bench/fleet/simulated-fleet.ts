@@ -3,7 +3,10 @@ import { makeBodies, type Body } from './payloads.js';
 import { SimulatedDevice, type SimulatedCounts } from './simulated-device.js';
 
 export interface SimulatedFleetOptions {
-  port: number;
+  /** Of the broker's nodes, on loopback; devices divide themselves among them. */
+  ports: readonly number[];
+  /** Default: MQTT 5. */
+  protocolVersion?: 4 | 5;
   devices: number;
   /** Number of the first device. */
   first?: number;
@@ -42,10 +45,10 @@ export class SimulatedFleet {
   constructor(options: SimulatedFleetOptions) {
     this.#options = options;
     this.#random = uniform(options.seed ?? 1);
-    const { first = 0, devices, port } = options;
-    const parts = { port, bodies: this.bodies, uses: this.#uses, counts: this.#counts, updates: options.updates === true };
+    const { first = 0, devices, ports, protocolVersion = 5 } = options;
+    const parts = { ports, protocolVersion, bodies: this.bodies, uses: this.#uses, counts: this.#counts, updates: options.updates === true };
     const run = Date.now().toString(36);
-    this.#devices = Array.from({ length: devices }, (_, i) => new SimulatedDevice(parts, { fleet: FLEET, device: `d-${String(first + i).padStart(6, '0')}` }, `boot-${first + i}-${run}`));
+    this.#devices = Array.from({ length: devices }, (_, i) => new SimulatedDevice(parts, { fleet: FLEET, device: `d-${String(first + i).padStart(6, '0')}` }, { stream: `boot-${first + i}-${run}`, node: i }));
   }
 
   /** All devices connect within `spreadMs`, and make windows from now on. */

@@ -2,6 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { DeployError } from '../../errors.js';
+import type { SimulatedFleetOptions } from './simulated-fleet.js';
 import type { SimulatorAnswer, SimulatorRequest } from './simulator-child.js';
 
 /** Devices of a process; one process has time for some thousands of connections. */
@@ -17,10 +18,11 @@ export class Simulators {
     this.#counts = counts;
   }
 
-  static start({ port, devices, intervalMs, spreadMs, updates = false }: { port: number; devices: number; intervalMs: number; spreadMs: number; updates?: boolean }): Simulators {
+  static start({ spreadMs, ...fleet }: Omit<SimulatedFleetOptions, 'first' | 'seed'> & { spreadMs: number }): Simulators {
+    const { devices } = fleet;
     const counts = Array.from({ length: Math.ceil(devices / DEVICES_PER_PROCESS) }, (_, i) => Math.min(DEVICES_PER_PROCESS, devices - i * DEVICES_PER_PROCESS));
     const simulators = new Simulators(counts.map(() => fork(childScript(), { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })), counts);
-    counts.forEach((count, i) => simulators.#send(i, { type: 'start', options: { port, devices: count, first: i * DEVICES_PER_PROCESS, intervalMs, seed: i + 1, updates }, spreadMs }));
+    counts.forEach((count, i) => simulators.#send(i, { type: 'start', options: { ...fleet, devices: count, first: i * DEVICES_PER_PROCESS, seed: i + 1 }, spreadMs }));
     return simulators;
   }
 

@@ -17,7 +17,7 @@ import { NewRefusals, reportGuard } from '../report-options.js';
 import { emit, log, type Report } from '../output.js';
 
 interface CollectOptions extends BrokerOptions {
-  fleet?: string; group: string; name: string; database?: string; postgres?: string; metrics?: string; maxDevices: number;
+  fleet?: string; group: string | false; name: string; database?: string; postgres?: string; metrics?: string; maxDevices: number;
   keepDays?: number; batch: number; delay: number; receiveMaximum: number; session: number; inventory: boolean; report: number;
 }
 
@@ -33,6 +33,7 @@ export function registerCollect(fleet: Command): void {
     .option('--keep-days <days>', 'with --postgres: how long events are kept; default 90', positive)
     .option('--fleet <name>', 'one fleet; default: all of them')
     .option('--group <name>', 'name of the shared subscription', 'collector')
+    .option('--no-group', 'take all messages, from a broker that cannot divide them (RabbitMQ); MQTT 3.1.1 will do')
     .option('--name <name>', 'of this collector within the group, the same at every start: the broker keeps its messages under this name', hostname())
     .option('--max-devices <n>', 'devices that the SQLite file keeps; others are counted as refused', integer(1), defaultLimits.devices)
     .option('--batch <n>', 'most messages of a batch', integer(1), 500)
@@ -42,7 +43,7 @@ export function registerCollect(fleet: Command): void {
     .option('--no-inventory', 'do not read at the start what devices retain')
     .option('--report <seconds>', 'time between two lines of figures', positive, 60))
     .action(async (options: CollectOptions, self: Command) => {
-      requireId('--group', options.group);
+      if (options.group !== false) requireId('--group', options.group);
       requireId('--name', options.name);
       if (options.receiveMaximum > 65_535) throw new DeployError('E_USAGE', `Expected --receive-maximum of at most 65535 (MQTT 5, 3.1.2.11.3) but received ${options.receiveMaximum}`);
       const link = brokerLink(options);
@@ -55,14 +56,14 @@ async function collect(self: Command, options: CollectOptions, { link, signal }:
   const guard = reportGuard(self, options);
   const refusals = new NewRefusals(guard);
   const collector = new SharedCollector({
-    ...link, guard, group: options.group, name: options.name, ...(options.fleet === undefined ? {} : { fleet: options.fleet }),
+    ...link, guard, group: options.group === false ? null : options.group, name: options.name, ...(options.fleet === undefined ? {} : { fleet: options.fleet }),
     receiveMaximum: options.receiveMaximum, sessionSeconds: options.session, inventory: options.inventory,
     batching: { maxMessages: options.batch, maxDelayMs: options.delay },
     onStore: (error) => log(self, error === null ? 'The store works again.' : `The store fails, and is tried again: ${error instanceof Error ? error.message : String(error)}`),
   }, store);
   try {
     await collector.start();
-    log(self, `Collecting as ${options.name} of ${options.group}   (Ctrl-C ends it)`);
+    log(self, `Collecting as ${options.name}${options.group === false ? ', without a group' : ` of ${options.group}`}   (Ctrl-C ends it)`);
     for await (const _ of every(options.report * 1000, null, { signal })) emit(self, await reportOf(collector, store, refusals));
   } catch (error) {
     if (!signal.aborted) throw error;

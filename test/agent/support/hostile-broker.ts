@@ -13,6 +13,8 @@ export class HostileBroker {
   /** Called once per connection, when the device has said that it is online. */
   onOnline: (socket: Socket) => void = () => undefined;
   connections = 0;
+  /** Bytes of the properties of CONNACK in MQTT 5. */
+  connackProperties: readonly number[] = [];
   /** Whether the last CONNECT carried the property Maximum Packet Size (0x27), and its value. */
   maximumPacketSize: number | null = null;
 
@@ -53,7 +55,8 @@ export class HostileBroker {
       state.five = body[6] === 5;
       const at = body.indexOf(0x27, 10);
       this.maximumPacketSize = state.five && at > 0 ? body.readUInt32BE(at + 1) : null;
-      socket.write(Buffer.from(state.five ? [0x20, 3, 0, 0, 0] : [0x20, 2, 0, 0]));
+      const properties = this.connackProperties;
+      socket.write(Buffer.from(state.five ? [0x20, 3 + properties.length, 0, 0, properties.length, ...properties] : [0x20, 2, 0, 0]));
     } else if (type === SUBSCRIBE) {
       const topics = countTopics(body, state.five ? 3 : 2);
       const head = state.five ? [body[0] ?? 0, body[1] ?? 0, 0] : [body[0] ?? 0, body[1] ?? 0];

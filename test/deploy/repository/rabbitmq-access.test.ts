@@ -7,6 +7,9 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { deviceClientName, deviceSubscriptions, deviceTopic, privateClientId } from '../../../agent/contracts/index.js';
 import { loadConfig } from '../../../agent/main.js';
 import { MqttLink } from '../../../agent/mqtt/link.js';
+import { SharedCollector } from '../../../deploy/collector/shared-collector.js';
+import { SqliteFleetStore } from '../../../deploy/collector/sqlite-fleet-store.js';
+import { CollectorStore } from '../../../deploy/collector/store.js';
 import { connectLink } from '../../../deploy/mqtt/link.js';
 import { rabbitmqDefinitions } from '../../../deploy/repository/access.js';
 import { freePort } from '../../agent/support/brokers.js';
@@ -15,6 +18,7 @@ import { rabbitmqBroker, rabbitmqMissing } from '../../agent/support/rabbitmq.js
 import { quietLog, until } from '../../agent/support/tools.js';
 import { SignedFleet } from '../../agent/trust/fleet.js';
 import { captureCli } from '../cli/capture.js';
+import { telemetry } from '../fixtures.js';
 
 const skip = rabbitmqMissing || opensslMissing;
 
@@ -104,6 +108,20 @@ describe(skip ? 'access to RabbitMQ (skipped: rabbitmq-server or openssl is not 
     await operator.publishAsync('sterna/v2/test/door-2/cmd/late', 'genuine', { qos: 1 });
     await until('its own', () => seen.includes('door-2 door-2/cmd/late'));
     expect(seen.filter((line) => line.startsWith('foreign '))).toEqual([]);
+
+    // A collector, by MQTT 3.1.1 and without a group: what its store did not take comes again.
+    const link = { url, caFile: join(authority, 'ca.pem'), certFile: join(authority, 'operator.pem'), keyFile: join(authority, 'operator.key') };
+    const collected = (store: CollectorStore): SharedCollector => new SharedCollector({ ...link, group: null, name: 'one', batching: { maxDelayMs: 5 } }, new SqliteFleetStore(store));
+    const [failing, working] = [new CollectorStore(':memory:'), new CollectorStore(':memory:')];
+    const [early, late] = [collected(failing), collected(working)];
+    failing.close();
+    await early.start();
+    await other.publishAsync('sterna/v2/test/door-2/telemetry', Buffer.from(JSON.stringify(telemetry(1, Date.now()))), { qos: 1 });
+    await until('received', () => early.waiting > 0);
+    await early.stop();
+    await late.start();
+    onTestFinished(() => late.stop());
+    await until('stored', () => working.totals().windows === 1);
   }, 150_000);
 
   it('says for each user which queues and topics are its own', () => {
