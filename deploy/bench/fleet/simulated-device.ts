@@ -50,6 +50,7 @@ const MAX_IN_FLIGHT = 16;
 export class SimulatedDevice {
   readonly #parts: DeviceParts;
   readonly #address: DeviceAddress;
+  readonly #update: SimulatedUpdate | null = null;
   readonly #stream: string;
   readonly #windows = new Map<number, Window>();
   readonly #inFlight = new Map<number, number>();
@@ -61,7 +62,6 @@ export class SimulatedDevice {
   #seq = 0;
   #messageId = 0;
   #reports = 0;
-  readonly #update: SimulatedUpdate | null = null;
 
   /** @param node the place of the port at which it begins */
   constructor(parts: DeviceParts, address: DeviceAddress, { stream, node }: { stream: string; node: number }) {

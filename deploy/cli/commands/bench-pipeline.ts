@@ -1,18 +1,10 @@
 import type { Command } from 'commander';
-import { sections } from '../../bench/pipeline/sections.js';
+import { sections, type SectionOptions } from '../../bench/pipeline/sections.js';
 import { measureSections } from '../bench-sections.js';
 import { positive } from '../options.js';
 import { reporting } from '../output.js';
 
-interface PipelineCommand {
-  only: string[];
-  seconds: number;
-  detector?: string;
-  footage?: string;
-  anchors?: string;
-  models?: string;
-  samples?: string;
-}
+interface PipelineCommand extends Omit<SectionOptions, 'signal'> { only: string[] }
 
 export function register(program: Command): void {
   program
