@@ -3,32 +3,35 @@
  * classes; of detectors of faces, which have none here, the precision that is left when the float model's sure boxes are taken for the truth.
  */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { pictureSize } from '../../../runtime/kinds/pixel-input.js';
 import { endsOf } from '../../../runtime/onnx/heads.js';
-import { modelPorts } from '../../../runtime/quantize/prepare/read-model.js';
+import { modelInputs, modelPorts } from '../../../runtime/quantize/prepare/read-model.js';
 import { quantizeModel } from '../../../runtime/quantize/quantize.js';
 import { createSession } from '../../../runtime/session.js';
 import { agreementOfModel } from '../../compress/box-agreement.js';
-import type { Feeds } from '../../compress/samples.js';
+import { preparedAs } from '../../compress/picture-options.js';
+import { readPicture, type SizedPicture } from '../../compress/samples.js';
 import { readAnchors } from '../../evaluate/anchors.js';
 import { ap50, type ScoredBox } from '../../evaluate/average-precision.js';
 import { decoderFor, type DecodeOptions, type Decoder } from '../../evaluate/decode.js';
-import { evaluateDetector } from '../../evaluate/evaluate.js';
-import { readBoxes } from '../../evaluate/truth.js';
+import { toPicture } from '../../evaluate/evaluate.js';
+import { listPictures, readBoxes } from '../../evaluate/truth.js';
 import { tuneThresholds } from '../../lab/methods/thresholds.js';
 import { meanOf } from '../../lab/training-run.js';
 import { absentOf, type Absent, type Bar } from '../bars.js';
-import { fed, picturesOf } from '../pictures.js';
 
 export interface DetectorsBenchOptions {
   /** Folders of published models, and of samples with coco128/images and coco128/labels. */
   models: string;
   samples: string;
   signal: AbortSignal;
+  /** Told of each network's steps, and how long they took. */
+  progress?: (line: string) => void;
 }
 
-interface Detector {
+/** A published network. */
+export interface Detector {
   id: string;
   file: string;
   anchors?: string;
@@ -36,7 +39,7 @@ interface Detector {
   labelled: boolean;
 }
 
-const detectors: readonly Detector[] = [
+const published: readonly Detector[] = [
   { id: 'nanodet', file: 'nanodet_m_320.onnx', labelled: true },
   { id: 'yolox', file: 'yolox_nano.onnx', labelled: true },
   { id: 'ssd', file: 'ssd_mobilenet_v2_fpnlite_320_w8.onnx', anchors: 'ssd_mobilenet_v2_fpnlite_320.anchors.json', labelled: true },
@@ -52,56 +55,94 @@ const sure = 0.5;
 /** Steps by which the scales of a model are tuned that loses more in int8. */
 const tuningSteps = 150;
 
-interface Half {
-  /** Names of pictures: to calibrate and to tune on, and to judge on. */
-  tuned: readonly string[];
-  judged: readonly string[];
-}
+/** Half of the pictures, by their numbers: the odd ones, or the even ones. */
+type Half = 0 | 1;
+const halves: readonly Half[] = [0, 1];
+const inHalf = (image: number, half: Half): boolean => image % 2 === half;
 
+/** A network and the pictures as it is fed with them, each read once. */
 interface Task extends Detector {
   model: Uint8Array;
   decode: DecodeOptions;
   decoder: Decoder;
-  folder: string;
-  labels: string;
+  size: { width: number; height: number };
+  pictures: readonly SizedPicture[];
+  /** Boxes that are there, as shares of the picture: by its labels, or the float model's sure ones. */
+  truth: readonly ScoredBox[];
+  /** AP50 of the float model by half; 1 where its own boxes are the truth. */
+  float: readonly number[];
 }
 
-/** Boxes of each picture in turn, as shares of the input. */
-async function found(model: Uint8Array, decoder: Decoder, samples: readonly Feeds[]): Promise<ScoredBox[]> {
+/** Boxes that a model finds in those of the pictures that are wanted, as shares of the picture. */
+async function found(model: Uint8Array, { decoder, pictures, size }: Pick<Task, 'decoder' | 'pictures' | 'size'>, wanted: (image: number) => boolean): Promise<ScoredBox[]> {
   const session = await createSession(model, { engine: 'native', floats: 'float32' });
   try {
     const boxes: ScoredBox[] = [];
-    for (const [image, feeds] of samples.entries()) boxes.push(...decoder.decode(await session.run(feeds)).map((box) => ({ ...box, image })));
+    for (const [image, { feeds, ...dimensions }] of pictures.entries()) {
+      if (!wanted(image)) continue;
+      for (const box of decoder.decode(await session.run(feeds))) boxes.push({ ...box, image, corners: toPicture(box.corners, dimensions, size, decoder.picture.fit) });
+    }
     return boxes;
   } finally {
     await session.close();
   }
 }
 
-async function quantized({ model, decode }: Task, samples: readonly Feeds[], steps: number): Promise<Uint8Array> {
-  const agreement = agreementOfModel(model, {}, decode);
-  const { model: int8 } = await quantizeModel(model, samples, { format: 'int8', ...(agreement === undefined ? {} : { agreement }) });
-  return steps === 0 ? int8 : (await tuneThresholds(model, int8, samples, { steps })).model;
+const scoreIn = (half: Half, boxes: readonly ScoredBox[], truth: readonly ScoredBox[]): number =>
+  ap50(boxes.filter(({ image }) => inHalf(image, half)), truth.filter(({ image }) => inHalf(image, half)));
+
+async function labelsOf(folder: string, names: readonly string[]): Promise<ScoredBox[]> {
+  const boxes = await readBoxes(folder, names);
+  return names.flatMap((name, image) => (boxes.get(basename(name)) ?? []).map((box) => ({ ...box, image })));
 }
 
-/** AP50 of the float model and of int8 on the judged pictures. */
-async function scoresOf(task: Task, { tuned, judged }: Half, steps: number): Promise<{ float: number; int8: number }> {
-  const { model, decode, decoder, folder, labels, labelled } = task;
-  const int8 = await quantized(task, await fed(model, folder, tuned, decoder.picture), steps);
-  if (labelled) {
-    const truth = await readBoxes(labels, judged);
-    const scoreOf = async (bytes: Uint8Array): Promise<number> => (await evaluateDetector(bytes, truth, decode, { folder, pictures: judged, prepare: decoder.picture, engine: 'native' })).ap50;
-    return { float: await scoreOf(model), int8: await scoreOf(int8) };
+async function openTask(detector: Detector, { models, samples }: DetectorsBenchOptions): Promise<Task> {
+  const model = await readFile(join(models, detector.file));
+  const decode = detector.anchors === undefined ? {} : { anchors: await readAnchors(join(models, detector.anchors)) };
+  const ends = endsOf(model);
+  const ports = { ...modelPorts(model), ends };
+  const size = pictureSize(ports, 3, 'detector');
+  const decoder = decoderFor(ports.outputs, size, decode, ends);
+  const [input] = modelInputs(model);
+  const folder = join(samples, 'coco128', 'images');
+  const names = await listPictures(folder);
+  const pictures: SizedPicture[] = [];
+  for (const name of names) if (input !== undefined) pictures.push(await readPicture(join(folder, name), input, preparedAs(undefined, decoder.picture)));
+  const boxes = await found(model, { decoder, pictures, size }, () => true);
+  const truth = detector.labelled ? await labelsOf(join(samples, 'coco128', 'labels'), names) : boxes.filter(({ score }) => score >= sure);
+  const float = halves.map((half) => (detector.labelled ? scoreIn(half, boxes, truth) : 1));
+  return { ...detector, model, decode, decoder, size, pictures, truth, float };
+}
+
+/** What quantization and tuning made of the pictures of each half. */
+type Made = readonly { half: Half; int8: Uint8Array }[];
+
+async function quantized({ model, decode, pictures }: Task): Promise<Made> {
+  const agreement = agreementOfModel(model, {}, decode);
+  const made: { half: Half; int8: Uint8Array }[] = [];
+  for (const half of halves) {
+    const samples = pictures.filter((_, image) => inHalf(image, half)).map(({ feeds }) => feeds);
+    made.push({ half, int8: (await quantizeModel(model, samples, { format: 'int8', ...(agreement === undefined ? {} : { agreement }) })).model });
   }
-  const feeds = await fed(model, folder, judged, decoder.picture);
-  const truth = (await found(model, decoder, feeds)).filter(({ score }) => score >= sure);
-  return { float: 1, int8: ap50(await found(int8, decoder, feeds), truth) };
+  return made;
+}
+
+async function tuned({ model, pictures }: Task, made: Made): Promise<Made> {
+  const better: { half: Half; int8: Uint8Array }[] = [];
+  for (const { half, int8 } of made) {
+    const samples = pictures.filter((_, image) => inHalf(image, half)).map(({ feeds }) => feeds);
+    better.push({ half, int8: (await tuneThresholds(model, int8, samples, { steps: tuningSteps })).model });
+  }
+  return better;
 }
 
 /** Each half of the pictures is judged by the model of the other half. */
-async function lossBar(task: Task, halves: readonly Half[], steps: number): Promise<Bar> {
+async function lossBar(task: Task, made: Made, steps: number): Promise<Bar> {
   const scores: { float: number; int8: number }[] = [];
-  for (const half of halves) scores.push(await scoresOf(task, half, steps));
+  for (const { half, int8 } of made) {
+    const judged: Half = half === 0 ? 1 : 0;
+    scores.push({ float: task.float[judged] ?? 0, int8: scoreIn(judged, await found(int8, task, (image) => inHalf(image, judged)), task.truth) });
+  }
   const [float, int8] = [meanOf(scores.map((score) => score.float)), meanOf(scores.map((score) => score.int8))];
   const lost = float - int8;
   const truth = task.labelled ? 'lost' : "lost against the float model's sure boxes";
@@ -112,31 +153,35 @@ async function lossBar(task: Task, halves: readonly Half[], steps: number): Prom
   };
 }
 
-async function openTask(detector: Detector, { models, samples }: DetectorsBenchOptions): Promise<Task> {
-  const model = await readFile(join(models, detector.file));
-  const decode = detector.anchors === undefined ? {} : { anchors: await readAnchors(join(models, detector.anchors)) };
-  const ends = endsOf(model);
-  const ports = { ...modelPorts(model), ends };
-  const decoder = decoderFor(ports.outputs, pictureSize(ports, 3, 'detector'), decode, ends);
-  return { ...detector, model, decode, decoder, folder: join(samples, 'coco128', 'images'), labels: join(samples, 'coco128', 'labels') };
+/** The bar of plain int8 and, only where it is missed, that of the same models with tuned scales. */
+async function barsOf(detector: Detector, options: DetectorsBenchOptions): Promise<Bar[]> {
+  const { signal, progress = () => undefined } = options;
+  let start = performance.now();
+  const lap = (what: string): void => {
+    progress(`${detector.id}: ${what} in ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    start = performance.now();
+    signal.throwIfAborted();
+  };
+  const task = await openTask(detector, options);
+  lap(`${task.pictures.length} pictures read, float model run`);
+  const made = await quantized(task);
+  lap('quantized twice');
+  const plain = await lossBar(task, made, 0);
+  lap(`int8 judged (loses ${plain.value.toFixed(4)})`);
+  if (plain.met) return [plain];
+  const better = await tuned(task, made);
+  lap('scales tuned twice');
+  const bar = await lossBar(task, better, tuningSteps);
+  lap(`tuned int8 judged (loses ${bar.value.toFixed(4)})`);
+  return [plain, bar];
 }
 
-export async function detectorsBars(options: DetectorsBenchOptions): Promise<Bar[] | Absent> {
-  const { models, samples, signal } = options;
-  const pictures = join(samples, 'coco128', 'images');
-  const absent = absentOf([pictures, ...detectors.flatMap(({ file, anchors }) => [file, ...(anchors === undefined ? [] : [anchors])].map((name) => join(models, name)))]);
+/** Rows: what each published detector loses in int8, or each of those that are given. */
+export async function detectorsBars(options: DetectorsBenchOptions, detectors: readonly Detector[] = published): Promise<Bar[] | Absent> {
+  const { models, samples } = options;
+  const absent = absentOf([join(samples, 'coco128', 'images'), ...detectors.flatMap(({ file, anchors }) => [file, ...(anchors === undefined ? [] : [anchors])].map((name) => join(models, name)))]);
   if (absent !== undefined) return absent;
-  const { tuned, judged } = await picturesOf(pictures);
-  const halves = [{ tuned, judged }, { tuned: judged, judged: tuned }];
   const bars: Bar[] = [];
-  for (const detector of detectors) {
-    const task = await openTask(detector, options);
-    for (const steps of [0, tuningSteps]) {
-      signal.throwIfAborted();
-      const bar = await lossBar(task, halves, steps);
-      bars.push(bar);
-      if (bar.met) break;
-    }
-  }
+  for (const detector of detectors) bars.push(...await barsOf(detector, options));
   return bars;
 }

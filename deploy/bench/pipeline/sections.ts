@@ -15,6 +15,8 @@ export interface SectionOptions {
   models?: string;
   samples?: string;
   signal: AbortSignal;
+  /** Of sections that take minutes: told of each step. */
+  progress?: (line: string) => void;
 }
 
 /** What `npm run bench:pipeline` measures: one line a section, loaded on demand. */
@@ -30,9 +32,9 @@ export const sections: Readonly<Record<string, (options: SectionOptions) => Prom
     const { lateFrames, stallAndFlood } = await import('./cameras.js');
     return [...await stallAndFlood(options), ...await lateFrames(options)];
   },
-  detectors: async ({ models, samples, signal }) => {
+  detectors: async ({ models, samples, signal, progress }) => {
     if (models === undefined || samples === undefined) return { absent: 'it needs --models FOLDER and --samples FOLDER' };
-    return (await import('./detectors.js')).detectorsBars({ models, samples, signal });
+    return (await import('./detectors.js')).detectorsBars({ models, samples, signal, ...(progress === undefined ? {} : { progress }) });
   },
   incremental: async ({ detector, footage, anchors: anchorFile, signal }) => {
     if (detector === undefined || footage === undefined) return { absent: 'it needs --detector FILE and --footage FILE' };

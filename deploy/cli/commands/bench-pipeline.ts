@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { sections, type SectionOptions } from '../../bench/pipeline/sections.js';
 import { measureSections } from '../bench-sections.js';
 import { positive } from '../options.js';
-import { reporting } from '../output.js';
+import { log, reporting } from '../output.js';
 
 interface PipelineCommand extends Omit<SectionOptions, 'signal'> { only: string[] }
 
@@ -18,5 +18,5 @@ export function register(program: Command): void {
     .option('--anchors <file.json>', 'for incremental: anchors of a detector with SSD heads, as `sterna run --anchors` takes them')
     .option('--models <folder>', 'for detectors: published models, nanodet_m_320.onnx, yolox_nano.onnx, ssd_mobilenet_v2_fpnlite_320_w8.onnx with its anchors, yunet_n_320_320.onnx and version-RFB-320.onnx')
     .option('--samples <folder>', 'for detectors: a folder with coco128/images and coco128/labels')
-    .action(reporting((self: Command, { only, ...options }: PipelineCommand) => measureSections(self, sections, { only, given: (signal) => ({ ...options, signal }) })));
+    .action(reporting((self: Command, { only, ...options }: PipelineCommand) => measureSections(self, sections, { only, given: (signal) => ({ ...options, signal, progress: (line) => log(self, `sterna: ${line}`) }) })));
 }

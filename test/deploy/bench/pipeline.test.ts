@@ -1,8 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { detectorsBars } from '../../../deploy/bench/pipeline/detectors.js';
 import { faceBars } from '../../../deploy/bench/pipeline/faces.js';
 import { galleryBars } from '../../../deploy/bench/pipeline/gallery.js';
 import { incrementalBars } from '../../../deploy/bench/pipeline/incremental.js';
@@ -47,6 +48,35 @@ describe.skipIf(nativeMissing !== undefined)('the figures of incremental runs', 
     expect(bars.map(({ id, unit }) => [id, unit])).toEqual([['incremental.red.kept', '%'], ['incremental.red.kept-low', '%'], ['incremental.red.cost', 'x']]);
     expect(bars[0]).toMatchObject({ value: 100, met: true });
     expect(bars[0]?.what).toContain('(3 of 3, 3 frames of red)');
+  });
+});
+
+describe.skipIf(nativeMissing !== undefined)('what int8 loses of a detector', () => {
+  let folder = '';
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'sterna-bench-'));
+    const [images, labels] = [join(folder, 'coco128', 'images'), join(folder, 'coco128', 'labels')];
+    await Promise.all([images, labels].map((path) => mkdir(path, { recursive: true })));
+    await writeFile(join(folder, 'boxes.onnx'), boxesModel([[0, 0, 0.5, 0.5]], [1, 3, 64, 64]));
+    for (let i = 0; i < 12; i++) {
+      await sharp({ create: { width: 64, height: 64, channels: 3, background: ['#f00', '#0f0', '#00f'][i % 3] ?? '' } }).png().toFile(join(images, `${i}.png`));
+      // Of every fourth picture in either half the label is another one: the model is right in three quarters of them.
+      await writeFile(join(labels, `${i}.txt`), `${(i + (i >> 1) % 4 === 3 ? 1 : 0) % 3} 0.25 0.25 0.5 0.5\n`);
+    }
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  it('is judged by the labels, or by the sure boxes of the float model, on the half that it was not calibrated on', { timeout: 120_000 }, async () => {
+    const lines: string[] = [];
+    const options = { models: folder, samples: folder, signal: new AbortController().signal, progress: (line: string) => void lines.push(line) };
+    const bars = await detectorsBars(options, [{ id: 'labelled', file: 'boxes.onnx', labelled: true }, { id: 'faces', file: 'boxes.onnx', labelled: false }]);
+    if ('absent' in bars) throw new Error(bars.absent);
+    expect(bars.map(({ id, met }) => [id, met])).toEqual([['pipeline.detector_labelled_int8', true], ['pipeline.detector_faces_int8', true]]);
+    expect(bars[1]?.what).toContain('(float 1.0000, int8 1.0000; by half 0.0000, 0.0000)');
+    expect(Number(/float ([\d.]+),/.exec(bars[0]?.what ?? '')?.[1])).toBeLessThan(0.9);
+    expect(lines.map((line) => line.replace(/ in [\d.]+ s$/, ''))).toEqual(['labelled', 'faces'].flatMap((id) => [`${id}: 12 pictures read, float model run`, `${id}: quantized twice`, `${id}: int8 judged (loses 0.0000)`]));
+    expect(await detectorsBars(options, [{ id: 'none', file: 'none.onnx', labelled: false }])).toEqual({ absent: `there is no ${join(folder, 'none.onnx')}` });
   });
 });
 
