@@ -113,6 +113,9 @@ void TestGemm(const sterna::IsaKernels& isa) {
     for (size_t m = 1; m <= 27; ++m, options += 11) CheckGemm(*isa.gemm_f32, m, n, 9, options & 63, random);
   }
   CheckGemm(*isa.gemm_f32, 203, 70, 300, 5, random);
+  // Depths that are cut into parts, with and without a copy of A.
+  for (const int epilogue : {0, 1, 7, 13, 21, 33}) CheckGemm(*isa.gemm_f32, 26, 37, 1000, epilogue, random);
+  CheckGemm(*isa.gemm_f32, 131, 300, 1300, 1 + 4, random);
   for (size_t n : {1, 4, 17, 40, 64, 130}) {
     for (size_t k : {1, 15, 16, 17, 50}) CheckStridedPacking(*isa.gemm_f32, n, k, random);
   }
@@ -153,6 +156,9 @@ void TestDivision(const sterna::IsaKernels& isa) {
       for (size_t k : {1, 7, 64, 201}) CheckDivision(*isa.gemm_f32, m, n, k, random);
     }
   }
+  // Few rows are multiplied at once, many in parts of the depth, and wide products in blocks of columns.
+  CheckDivision(*isa.gemm_f32, 30, 70, 901, random);
+  CheckDivision(*isa.gemm_f32, 200, 520, 700, random);
 }
 
 // Windows in an image of `channels`, 3 rows of taps: the bits of the matrix that im2col would make of them.
