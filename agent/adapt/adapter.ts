@@ -212,7 +212,8 @@ export class ThresholdAdapter {
       if (tuned.reason !== null) return this.#ended(slot, 'refused', { state: 'unchanged', reason: tuned.reason });
       this.#set({ state: 'judging', gain: tuned.gain });
       await this.#frames(limits.judged, (frame) => child.judge(frame), signal);
-      const { reason, overlay } = await child.verdict();
+      await this.#rest(signal);
+      const { reason, overlay } = await this.#costing(() => child.verdict());
       signal.throwIfAborted();
       if (overlay === null) return this.#ended(slot, 'refused', { state: 'unchanged', reason, gain: null });
       const hash = await files.write(slot.digest, overlay);

@@ -8,7 +8,7 @@ import { compileInPlace } from '../../runtime/lower/compile-thread.js';
 import { openPackage, type ModelPackage } from '../../runtime/package/index.js';
 import { toCodedError } from '../errors.js';
 import type { AdaptAsk } from './adapt-protocol.js';
-import { beginModestly } from './candidate-entry.js';
+import { beginModestly } from './modest.js';
 import { obeyDaemonAlone } from './candidate-protocol.js';
 
 const requestSchema = z.object({ path: z.string() });
@@ -65,14 +65,18 @@ class Adapting {
 
 let adapting: Adapting | null = null;
 
-/** Garbage is collected when the process has grown by so much since it was last: on its own, V8 would wait until the heap is several times as large. Bytes. */
-const growth = 4 << 20;
-let collectedBytes = 0;
+/** Garbage is collected when so much was allocated since it was last: on its own, V8 would wait until the heap is several times as large. Bytes. */
+const growth = 1 << 20;
+let leastBytes = 0;
 
 function collect(): void {
-  if (process.memoryUsage.rss() < collectedBytes + growth) return;
+  const used = (): number => {
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
+  };
+  if (used() < leastBytes + growth) return;
   globalThis.gc?.();
-  collectedBytes = process.memoryUsage.rss();
+  leastBytes = used();
 }
 
 async function answer(message: unknown): Promise<object> {
@@ -97,9 +101,10 @@ async function answer(message: unknown): Promise<object> {
 }
 
 beginModestly();
-compileInPlace();
+compileInPlace(collect);
 obeyDaemonAlone();
 process.on('message', (message) => {
+  collect(); // The pieces in which a frame came.
   void answer(message).catch((error: unknown) => ({ error: toCodedError(error) })).then((said) => {
     process.send?.(said);
     collect();

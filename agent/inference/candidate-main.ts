@@ -1,6 +1,7 @@
 /** The entry of the process that tests a candidate. `candidate-process.ts` starts it. */
-import { beginModestly, engineSchema } from './candidate-entry.js';
+import { engineSchema } from './candidate-entry.js';
 import { serveCandidate } from './candidate-protocol.js';
+import { beginModestly } from './modest.js';
 import { testPackage } from './runtime-port.js';
 
 beginModestly();

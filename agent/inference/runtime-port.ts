@@ -21,7 +21,10 @@ export type RuntimeConfig = Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_b
 
 /** A test runner transforms sources on the fly, so there is no JavaScript file beside this one that Node could start. The built file is used then. */
 const entryOf = (name: string): URL => new URL(import.meta.url.endsWith('.ts') ? `../../dist/agent/inference/${name}.js` : `./${name}.js`, import.meta.url);
-const [candidateEntry, shadowEntry, adaptEntry] = [entryOf('candidate-main'), entryOf('shadow-main'), entryOf('adapt-main')];
+const [candidateEntry, shadowEntry, adaptEntry] = [entryOf('candidate-main'), entryOf('shadow-main'), entryOf('adapt-main.bundle')];
+
+/** The process that adapts has little memory and no hurry: a small young generation from the start, no second compiler, and no threads of V8, which would free late. */
+const adaptFlags = ['--expose-gc', '--max-semi-space-size=1', '--optimize-for-size', '--single-threaded', '--no-incremental-marking', '--no-sparkplug'];
 
 function engineOf({ pipeline, cache_dir, cache_max_bytes }: RuntimeConfig, onWarning: (warning: CodedError) => void): EngineOptions {
   const cache = { dir: cache_dir, maxBytes: cache_max_bytes, onWarning: (warning: RuntimeError) => onWarning(toCodedError(warning)) };
@@ -72,7 +75,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
     },
     testCandidate: (path, limits, signal) => testInProcess({ entry: candidateEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes, energy } }, limits, signal),
     openShadow: (path, request, limits, signal) => openShadowProcess({ entry: shadowEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes, energy }, request }, limits, signal),
-    openAdapt: (path, limits, signal) => openAdaptProcess({ entry: adaptEntry, flags: ['--expose-gc'] }, { path }, limits, signal),
+    openAdapt: (path, limits, signal) => openAdaptProcess({ entry: adaptEntry, flags: adaptFlags }, { path }, limits, signal),
     openGallery: (path, key, onWarning) => openGallery(path, { ...(key === null ? {} : { key: keyFor(path, key) }), ...(onWarning === undefined ? {} : { onWarning }) }),
     enrol: (pipeline, gallery, name, pictures) => enrolPictures(pipeline, gallery, name, pictures),
     openSource: (request) => openSource(request.input, {

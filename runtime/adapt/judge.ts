@@ -43,8 +43,9 @@ export class Judge {
    */
   async errorOf(session: Session): Promise<number> {
     const noise = new Map<string, number>();
+    let results: Readonly<Record<string, Tensor>> = {};
     for (const feeds of this.#samples) {
-      const results = await session.run(feeds);
+      results = await session.run(feeds, results);
       for (const [name, wanted] of this.#expected.get(feeds) ?? []) {
         const got = results[name]?.data ?? [];
         let error = 0;

@@ -47,26 +47,30 @@ export interface Taps {
 
 /**
  * The graph with outputs that say which numbers each value takes: every so many elements, and both extremes. The values as a whole would take more
- * memory than a device has.
+ * memory than a device has. They are looked at as soon as they are there: nodes at the end of the graph would keep all of them until then.
  */
 export function tapped(graph: Graph, values: readonly string[]): Taps {
-  const nodes: Node[] = [];
   const constants = new Map(graph.constants);
   const types = new Map(graph.types);
   const outputs = new Map<string, { some: string; least: string; most: string }>();
+  const behind = new Map<string, Node[]>();
   values.forEach((value, i) => {
     const { shape } = typeOf(graph, value);
     const steps = stepsFor(shape);
     const names = { some: `adapt.some${i}`, least: `adapt.least${i}`, most: `adapt.most${i}` };
     const operands = { starts: shape.map(() => 0), ends: shape, axes: shape.map((_, axis) => axis), steps };
     for (const [name, numbers] of Object.entries(operands)) constants.set(`adapt.${name}${i}`, int64s([...numbers]));
-    nodes.push({ name: names.some, op: 'Slice', inputs: [value, ...Object.keys(operands).map((name) => `adapt.${name}${i}`)], outputs: [names.some], attributes: new Map() });
     types.set(names.some, { dtype: 'float32', shape: shape.map((dim, axis) => Math.ceil(dim / (steps[axis] ?? 1))) });
-    for (const [op, name] of [['ReduceMin', names.least], ['ReduceMax', names.most]] as const) nodes.push(reduction(graph.opset, { op, value, name, rank: shape.length }, constants));
     for (const name of [names.least, names.most]) types.set(name, { dtype: 'float32', shape: shape.map(() => 1) });
     outputs.set(value, names);
+    behind.set(value, [
+      { name: names.some, op: 'Slice', inputs: [value, ...Object.keys(operands).map((name) => `adapt.${name}${i}`)], outputs: [names.some], attributes: new Map() },
+      ...([['ReduceMin', names.least], ['ReduceMax', names.most]] as const).map(([op, name]) => reduction(graph.opset, { op, value, name, rank: shape.length }, constants)),
+    ]);
   });
-  return { graph: { ...graph, nodes: [...graph.nodes, ...nodes], constants, types, outputs: [...graph.outputs, ...nodes.flatMap((node) => node.outputs)] }, outputs };
+  const of = (made: readonly string[]): Node[] => made.flatMap((value) => behind.get(value) ?? []);
+  const nodes = [...of(graph.inputs), ...graph.nodes.flatMap((node) => [node, ...of(node.outputs)])];
+  return { graph: { ...graph, nodes, constants, types, outputs: [...graph.outputs, ...[...outputs.values()].flatMap(({ some, least, most }) => [some, least, most])] }, outputs };
 }
 
 /** Over all axes. From operator set 18 on, they are an operand. */

@@ -70,8 +70,9 @@ function addNumbers(seen: SeenNumbers, value: string, { some, least, most }: Rec
   seen.add(some.data, { min, max });
 }
 
-async function* withSession<T>(model: Uint8Array, options: AdaptOptions['session'], use: (session: Session) => AsyncGenerator<AdaptStep, T>): AsyncGenerator<AdaptStep, T> {
-  const session = await createSession(model, { floats: 'float32', ...options });
+/** @param model is made here, so that nothing keeps its bytes while the session runs */
+async function* withSession<T>(model: () => Uint8Array, options: AdaptOptions['session'], use: (session: Session) => AsyncGenerator<AdaptStep, T>): AsyncGenerator<AdaptStep, T> {
+  const session = await createSession(model(), { floats: 'float32', ...options });
   try {
     return yield* use(session);
   } finally {
@@ -91,11 +92,12 @@ async function* observe(model: QuantizedModel, movable: readonly ThresholdGroup[
   const taps = tapped(teacher, movable.flatMap(({ values }) => values));
   const seen = new Map(movable.map(({ value }, i) => [value, new SeenNumbers(i)]));
   const judges = { tuned: new Judge(spread(tuned, comparedSamples)), judged: new Judge(spread(judged, comparedSamples)) };
-  return yield* withSession(bytesOf(taps.graph), options.session, async function* (session) {
+  return yield* withSession(() => bytesOf(taps.graph), options.session, async function* (session) {
     const all = [...new Set([...tuned, ...judges.judged.samples])];
     const isTuned = new Set(tuned);
+    let results: Readonly<Record<string, Tensor>> = {};
     for (const [done, feeds] of all.entries()) {
-      const results = await session.run(feeds);
+      results = await session.run(feeds, results);
       for (const { value: name, values } of isTuned.has(feeds) ? movable : []) {
         const numbers = seen.get(name);
         for (const value of values) {
@@ -133,6 +135,12 @@ function candidates(movable: readonly ThresholdGroup[], seen: ReadonlyMap<string
   return [as(least, 1), as(least, 0.5), as(whole, 1), as(whole, 0.5)].filter((thresholds) => thresholds.length > 0);
 }
 
+/** Sets of thresholds to try, and the judges of them. The numbers that were seen are not needed any more then. */
+async function* propose(model: QuantizedModel, movable: readonly ThresholdGroup[], parts: ReturnType<typeof divided>, options: AdaptOptions): AsyncGenerator<AdaptStep, Pick<Observed, 'tuned' | 'judged'> & { tries: Threshold[][] }> {
+  const { seen, ...judges } = yield* observe(model, movable, parts, options);
+  return { tries: candidates(movable, seen, limitsOfValues(floatActivations(model))), ...judges };
+}
+
 /**
  * Adapts thresholds step by step: each step is a run or two of the model, so that the caller can pace them. Nothing is kept of samples.
  * @param model QDQ ONNX with 8-bit activations
@@ -145,11 +153,10 @@ export async function* adapting(model: Uint8Array, samples: readonly Feeds[], op
   const movable = read.groups.filter(({ fixed }) => fixed === null);
   if (movable.length === 0) throw new RuntimeError('E_ADAPT', `None of the model's ${read.groups.length} thresholds may move: ${read.groups[0]?.fixed ?? ''}`);
   const parts = divided(samples);
-  const { seen, tuned, judged } = yield* observe(read, movable, parts, options);
-  const tries = candidates(movable, seen, limitsOfValues(floatActivations(read)));
+  const { tries, tuned, judged } = yield* propose(read, movable, parts, options);
   const errors: number[] = [];
   const errorWith = (thresholds: readonly Threshold[], judge: Judge): AsyncGenerator<AdaptStep, number> =>
-    withSession(thresholds.length === 0 ? model : bytesOf(moveThresholds(read, thresholds)), options.session, async function* (session) {
+    withSession(() => (thresholds.length === 0 ? model : bytesOf(moveThresholds(read, thresholds))), options.session, async function* (session) {
       const error = await judge.errorOf(session);
       yield { phase: judge === judged ? 'judge' : 'try', done: errors.length, total: tries.length };
       return error;

@@ -4,6 +4,7 @@ import { loadThroughCache } from '../cache/load-program.js';
 import { RuntimeError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import type { TensorValue } from '../graph/tensor-value.js';
+import { pause } from '../graph/pause.js';
 import { compileApart } from '../lower/compile-apart.js';
 import type { CompiledProgram, CompileOptions, ProgramPort, ProgramSplit } from '../lower/compile.js';
 import { flipBytes } from '../lower/flip-bytes.js';
@@ -164,6 +165,7 @@ async function openProgram(source: Uint8Array | Graph, options: SessionOptions, 
     return new NativeSession(description, native, { loadMs: performance.now() - start, cached });
   }
   const program = await compileApart(source, { ...compileOptions, fixed });
+  pause(); // What compiling needed is garbage by now.
   const native = nameOp(program, () => loadProgram(program.bytes, withRegions(load, program)));
   // The session must not keep the program's bytes in memory.
   const { bytes: _, ...description } = program;

@@ -1,6 +1,7 @@
-// Threads that compile models (compile-worker.ts). Nothing else is imported here: a session starts the thread while it still loads what it needs itself.
+// Threads that compile models (compile-worker.ts). Nothing else to speak of is imported here: a session starts the thread while it still loads what it needs itself.
 import { Worker } from 'node:worker_threads';
 import { RuntimeError } from '../errors.js';
+import { onPause } from '../graph/pause.js';
 import type { CompileAnswer, CompileRequest } from './compile-message.js';
 
 // scripts/bundle-worker.mjs makes it of compile-worker.js. Sources that a test runner transforms on the fly have no such file.
@@ -20,9 +21,13 @@ let idle: { readonly worker: Worker; readonly timer: NodeJS.Timeout } | undefine
 
 let threads = true;
 
-/** From now on this process compiles models on its own thread: it has nothing else to do meanwhile, and a second heap would take 10 MB more. */
-export function compileInPlace(): void {
+/**
+ * From now on this process compiles models on its own thread: it has nothing else to do meanwhile, and a second heap would take 10 MB more.
+ * @param between is called between the steps of a compilation, for example to collect garbage
+ */
+export function compileInPlace(between: () => void = () => undefined): void {
   threads = false;
+  onPause(between);
 }
 
 /** Whether a model of so many bytes is compiled on a thread. */

@@ -13,6 +13,8 @@ import { optimize } from '../optimize/optimize.js';
 import { insertPixelInputs } from '../optimize/passes/insert-pixel-input.js';
 import { checkIncremental, type IncrementalOptions } from '../incremental/options.js';
 import { RegionTable } from '../incremental/regions.js';
+import { pause } from '../graph/pause.js';
+import { orderAndPlan } from '../plan/order.js';
 import { planStorage } from '../plan/storage.js';
 import type { PixelInput } from '../session-types.js';
 import type { TensorInfo } from '../tensor.js';
@@ -116,20 +118,26 @@ function portType(name: string, dtype: DType): TensorInfo['type'] {
   return dtype;
 }
 
+/** Nodes that are lowered between two pauses. */
+const nodesAPause = 32;
+
 /**
  * An optimized graph as a program.
  * @throws RuntimeError E_MODEL_OP: an operator that the engine does not have; E_INPUT: no layer to split after; E_OPTION: an incremental one without a picture
  */
 export function lower(whole: Graph, activation: 'uint8' | 'int8', { strips = true, incremental = false, split }: Pick<CompileOptions, 'strips' | 'incremental' | 'split'> = {}): CompiledProgram {
   const cut = split === undefined ? undefined : cutAt(whole, split);
-  const graph = cut?.graph ?? whole;
-  const table = incremental === false ? undefined : RegionTable.of(graph, incremental === true ? {} : incremental);
-  const plan = planStorage(graph, { strips, keep: table !== undefined });
+  const given = cut?.graph ?? whole;
+  const table = incremental === false ? undefined : RegionTable.of(given, incremental === true ? {} : incremental);
+  // A prefix and regions are stated in the order of the nodes.
+  const fixed = cut !== undefined || table !== undefined;
+  const { graph, plan } = fixed ? { graph: given, plan: planStorage(given, { strips, keep: table !== undefined }) } : orderAndPlan(given, { strips });
   const writer = new ProgramWriter(activation);
   const handling = new Map(graph.inputs.map((input) => [input, handlingOf(graph, input, activation)]));
   const context = new LoweringContext(graph, plan, writer, { activation, handling }, table);
   let prefixOps = 0;
   for (const [i, node] of graph.nodes.entries()) {
+    if (i % nodesAPause === 0) pause();
     if (i === cut?.prefix) prefixOps = context.names.length;
     if (plan.elided.has(node)) continue;
     const lowering = Object.hasOwn(lowerings, node.op) ? lowerings[node.op] : undefined;

@@ -1,4 +1,5 @@
 import type { Graph } from '../graph/graph.js';
+import { pause } from '../graph/pause.js';
 import { inferShapes } from '../infer/infer.js';
 import { canonicalize } from './passes/canonicalize.js';
 import { decomposeBatchNorm } from './passes/decompose-batch-norm.js';
@@ -28,7 +29,10 @@ import { widenQuantizedTypes } from './passes/widen-quantized-types.js';
 export type Pass = (graph: Graph) => Graph;
 
 /** Applies passes in order. */
-export const sequence = (graph: Graph, passes: readonly Pass[]): Graph => passes.reduce((g, pass) => pass(g), graph);
+export const sequence = (graph: Graph, passes: readonly Pass[]): Graph => passes.reduce((g, pass) => {
+  pause();
+  return pass(g);
+}, graph);
 
 /** Rounds after which a pass that never settles would be a bug. */
 const maximumRounds = 64;
@@ -37,6 +41,7 @@ const maximumRounds = 64;
 export function untilStable(graph: Graph, passes: readonly Pass[]): Graph {
   let settled = 0; // passes in a row that left the graph as it is
   for (let i = 0; i < maximumRounds * passes.length && settled < passes.length; i++) {
+    pause();
     const next = passes[i % passes.length]?.(graph) ?? graph;
     settled = next === graph ? settled + 1 : 0;
     graph = next;

@@ -10,8 +10,8 @@ const entries = [
   'agent/main', 'agent/doctor/main', 'agent/calibration/main', 'agent/inference/candidate-main', 'agent/inference/shadow-main',
   'deploy/cli/main', 'deploy/demo/device-child',
 ];
-/** The thread that compiles is a bundle in a checkout too, of this name (scripts/bundle-worker.mjs). */
-const compileWorker = { 'runtime/lower/compile-worker.bundle': 'runtime/lower/compile-worker' };
+/** The thread that compiles and the process that adapts are bundles in a checkout too, of these names (scripts/bundle-worker.mjs). */
+const bundled = { 'runtime/lower/compile-worker.bundle': 'runtime/lower/compile-worker', 'agent/inference/adapt-main.bundle': 'agent/inference/adapt-main' };
 
 const moduleUrl = '\0module-url';
 
@@ -36,7 +36,7 @@ const leaveOut = (absent) => ({
  * traces can be read. @param checkoutOnly paths below dist that are left out
  */
 export async function bundle(dist, out, checkoutOnly) {
-  const inputs = { ...Object.fromEntries(entries.map((entry) => [entry, entry])), ...compileWorker };
+  const inputs = { ...Object.fromEntries(entries.map((entry) => [entry, entry])), ...bundled };
   const absent = new Set(checkoutOnly.map((path) => join(dist, path)));
   for (const path of absent) if (!existsSync(path)) throw new Error(`${path} is to be left out of the package, and does not exist`);
   const built = await rolldown({

@@ -119,7 +119,7 @@ function buildKernels() {
 function buildTypeScript() {
   step('TypeScript', {
     stamp: at('dist', '.sterna-stamp'),
-    product: at('dist', 'runtime', 'lower', 'compile-worker.bundle.js'),
+    product: at('dist', 'agent', 'inference', 'adapt-main.bundle.js'),
     inputs: () => fingerprint(['kernels', 'runtime', 'agent', 'deploy', 'tsconfig.json', 'package-lock.json', 'scripts/bundle-worker.mjs'], /\.ts$/),
     work() {
       run(process.execPath, [at('node_modules', 'typescript', 'bin', 'tsc'), '-p', at('tsconfig.json')]);

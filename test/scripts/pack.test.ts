@@ -123,7 +123,7 @@ describe.skipIf(!built)(`the packed library${built ? '' : ` (skipped: npm run bu
 
   it('holds code, declarations and native sources, no tests, and names its platforms', () => {
     const list = run('tar', ['-tzf', mainTarball], parent).stdout.split('\n');
-    for (const wanted of ['dist/runtime/index.js', 'dist/runtime/index.d.ts', 'dist/deploy/cli/main.js', 'dist/agent/main.js', 'deploy/sound/siren/siren.onnx', 'dist/runtime/lower/compile-worker.bundle.js', 'kernels/CMakeLists.txt', 'kernels/families/gemm_q8/ref.cpp', 'LICENSE']) {
+    for (const wanted of ['dist/runtime/index.js', 'dist/runtime/index.d.ts', 'dist/deploy/cli/main.js', 'dist/agent/main.js', 'deploy/sound/siren/siren.onnx', 'dist/runtime/lower/compile-worker.bundle.js', 'dist/agent/inference/adapt-main.bundle.js', 'kernels/CMakeLists.txt', 'kernels/families/gemm_q8/ref.cpp', 'LICENSE']) {
       expect(list).toContain(`package/${wanted}`);
     }
     expect(list.filter((path) => /^package\/(test|node_modules|build|\.)|\.map$|\.test\.|(?<!\.d)\.ts$/.test(path))).toEqual([]);

@@ -27,18 +27,24 @@ type AdaptCandidate = Awaited<ReturnType<NonNullable<AdapterParts['open']>>>;
 /** A picture as a camera of less contrast shows it. */
 const faded = ({ data, ...size }: Image): Image => ({ ...size, data: Uint8Array.from(data, (value) => Math.round(127.5 + 0.35 * (value - 127.5))) });
 
-/** Memory that only this process has, bytes, from /proc; null when it is gone. */
-function ownBytes(pid: string): number | null {
+/** A file of /proc; empty when what it tells of is gone: threads and processes end while they are listed. */
+function told(path: string): string {
   try {
-    return 1024 * Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+    return readFileSync(path, 'utf8');
   } catch {
-    return null;
+    return '';
   }
 }
 
+/** Memory that only this process has, bytes, from /proc; null when it is gone. */
+function ownBytes(pid: string): number | null {
+  const kilobytes = /^RssAnon:\s+(\d+)/m.exec(told(`/proc/${pid}/status`))?.[1];
+  return kilobytes === undefined ? null : 1024 * Number(kilobytes);
+}
+
 /** Processes that this one started to adapt. */
-const adaptingProcesses = (): string[] => readdirSync('/proc/self/task').flatMap((thread) => readFileSync(`/proc/self/task/${thread}/children`, 'utf8').trim().split(' '))
-  .filter((pid) => pid !== '' && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('adapt-main'));
+const adaptingProcesses = (): string[] => readdirSync('/proc/self/task').flatMap((thread) => told(`/proc/self/task/${thread}/children`).trim().split(' '))
+  .filter((pid) => pid !== '' && told(`/proc/${pid}/cmdline`).includes('adapt-main'));
 
 /** What a device would have: time stands while the process works, and goes on by the processor time that it took, whatever else this machine does. */
 class Time {
