@@ -28,13 +28,16 @@ const patchStep = 40;
 
 export const oneHot = (size: number, values: Readonly<Record<number, number>>): Float32Array => Float32Array.from({ length: size }, (_, i) => values[i] ?? 0);
 
+/** Patches of recordings with their labels, without what a teacher makes of them. */
+export function labelledPatches(clips: readonly Pick<Clip, 'rows' | 'label' | 'fold'>[], classes: number): Omit<Raw, 'embedding'>[] {
+  return clips.flatMap(({ rows, label, fold }, clip) => patchesOf(rows, patchStep).map((start) => ({ rows, start, fold, clip, target: oneHot(classes, { [label]: 1 }) })));
+}
+
 export async function recordedPatches(clips: readonly Clip[], classes: number, teacher: Teacher): Promise<Raw[]> {
   const found: Raw[] = [];
-  for (const [clip, { rows, samples, label, fold }] of clips.entries()) {
-    for (const start of patchesOf(rows, patchStep)) {
-      const from = start * defaultFeatures.hop;
-      found.push({ rows, start, fold, clip, target: oneHot(classes, { [label]: 1 }), embedding: await teacher.embed(samples.slice(from, from + patchSamples)) });
-    }
+  for (const patch of labelledPatches(clips, classes)) {
+    const from = patch.start * defaultFeatures.hop;
+    found.push({ ...patch, embedding: await teacher.embed((clips[patch.clip]?.samples ?? new Float32Array(0)).slice(from, from + patchSamples)) });
   }
   return found;
 }

@@ -63,7 +63,8 @@ export async function learn(examples: readonly Example[], options: LearnOptions)
 
 /** How many steps the epochs have, and what is told of each epoch. */
 function inEpochs({ length }: readonly Example[], batch: number, { epochs, onEpoch = () => undefined }: LearnOptions): Required<Pick<StepOptions, 'batch' | 'steps' | 'onStep'>> {
-  const perEpoch = Math.floor(length / batch);
+  // Fewer examples than a batch are a batch all the same, in which some come again.
+  const perEpoch = Math.max(1, Math.floor(length / batch));
   let sum = 0;
   return {
     batch, steps: epochs * perEpoch,

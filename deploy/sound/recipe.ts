@@ -1,10 +1,10 @@
 /** The recipe of the student that the demonstration listens with: cross-validation first, then the model that is shipped. */
-import { quantizeModel } from '../../runtime/quantize/quantize.js';
 import { createSession } from '../../runtime/session.js';
 import { uniform } from '../compress/random.js';
 import { withWrongLabels } from '../lab/clips.js';
 import { mixedPatches, patchOf, recordedPatches, synthesizedClasses, synthesizedPatches, type Raw } from './examples.js';
 import { inheritBlocks } from './inherit.js';
+import { agreementOf, toInt8, type Agreement } from './int8.js';
 import type { Recordings } from './clips.js';
 import { learn, learnHeads, seenIn, type Example, type TeachOptions } from './learn.js';
 import { givenWeights, ownNet, parametersOf, patch, poolsModel, studentModel, type ClassLoss, type StudentShape, type Weight } from './student.js';
@@ -46,6 +46,8 @@ export interface Accuracy {
   student: number;
   int8: number;
   clips: number;
+  /** Of the int8 student with the float student, mean over the patches of the folds that were left out. */
+  agreement: Agreement;
 }
 
 export interface Shipped {
@@ -109,11 +111,11 @@ export async function gather({ classes, clips }: Recordings, teacher: Teacher, o
 }
 
 /** Examples with what the heads see of them, if the student begins with given layers. */
-export async function withSeen(examples: readonly Raw[], { shape: { net = ownNet }, from }: Start, seed: number): Promise<Raw[]> {
+export async function withSeen<T extends Pick<Raw, 'rows' | 'start' | 'seen'>>(examples: readonly T[], { shape: { net = ownNet }, from }: Start, seed: number): Promise<T[]> {
   if (from === undefined) return [...examples];
   const session = await createSession(poolsModel(from, { net }), { engine: 'onnxruntime' });
   const random = uniform(seed + 57);
-  const found: Raw[] = [];
+  const found: T[] = [];
   for (const raw of examples) found.push({ ...raw, seen: await seenIn(session, raw, net, variations, random) });
   await session.close();
   return found;
@@ -140,9 +142,12 @@ export async function foldsOf({ classes, clips, recorded, mixed }: Material, opt
 export async function crossValidate(material: Material, options: RecipeOptions, folds?: readonly Fold[]): Promise<Accuracy> {
   const { clips, start } = material;
   const right = { teacher: 0, student: 0, int8: 0 };
+  const answers: { float: Float32Array[]; int8: Float32Array[] } = { float: [], int8: [] };
   for (const { number, lesson, held } of folds ?? await foldsOf(material, options)) {
     const { float, int8 } = await teach(lesson.examples, start, options);
     const [scores, narrow] = [await scoresOf(float, held, start.shape), await scoresOf(int8, held, start.shape)];
+    answers.float.push(...scores);
+    answers.int8.push(...narrow);
     const count = (of: (raw: Raw, i: number) => ArrayLike<number>): number => rightClips(held, clips, of);
     right.teacher += count((raw) => lesson.head.probabilities(lesson.standard.of(raw.embedding)));
     right.student += count((_, i) => scores[i] ?? []);
@@ -150,7 +155,7 @@ export async function crossValidate(material: Material, options: RecipeOptions, 
     options.log(`fold ${number} left out: right so far: teacher ${right.teacher}, student ${right.student}, int8 ${right.int8}`);
   }
   const share = (n: number): number => n / clips.length;
-  return { teacher: share(right.teacher), student: share(right.student), int8: share(right.int8), clips: clips.length };
+  return { teacher: share(right.teacher), student: share(right.student), int8: share(right.int8), clips: clips.length, agreement: agreementOf(answers.float, answers.int8) };
 }
 
 /** The student of all folds, with sirens and horns. */
@@ -190,7 +195,7 @@ async function teach(examples: readonly Example[], { shape, from, about }: Start
   const float = studentModel(weights, shape, loss);
   const every = Math.max(1, Math.floor(examples.length / 200));
   const calibration = examples.filter((_, i) => i % every === 0).map((example) => ({ patch: feedOf(example, shape) }));
-  const { model, report } = await quantizeModel(float, calibration);
+  const { model, report } = await toInt8(float, calibration, shape.net ?? ownNet);
   return { float, int8: model, parameters: parametersOf(weights), cosine: report.output_cosine };
 }
 
@@ -206,8 +211,8 @@ async function scoresOf(model: Uint8Array, patches: readonly Raw[], shape: Stude
   return scores;
 }
 
-/** A clip is of the class with the largest mean score over its patches. */
-function rightClips(patches: readonly Raw[], clips: Recordings['clips'], scoresOfPatch: (raw: Raw, i: number) => ArrayLike<number>): number {
+/** Recordings whose label is found: that of the class with the largest mean score over their patches. */
+export function rightClips<T extends Pick<Raw, 'clip'>>(patches: readonly T[], clips: readonly { label: number }[], scoresOfPatch: (raw: T, i: number) => ArrayLike<number>): number {
   const sums = new Map<number, Float64Array>();
   patches.forEach((raw, i) => {
     const scores = scoresOfPatch(raw, i);

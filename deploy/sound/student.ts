@@ -157,6 +157,9 @@ export function studentModel(weights: Weights, { classes, net: shape = ownNet }:
   return serializeModel(net.model({ patch: [1, 1, patch.rows, patch.bands] }, { scores: [1, classes] }));
 }
 
+/** Names of the nodes at both ends of a student: the convolution that reads the features, and the head. */
+export const edgeNodes = ({ pools }: Pick<Net, 'pools'>): string[] => ['conv0', 'logits', ...(pools.length < 2 ? [] : ['logits-0']), ...pools.slice(1).flatMap((_, i) => [`logits-part${i + 1}`, ...(i + 2 < pools.length ? [`logits-${i + 1}`] : [])])];
+
 /** The net up to what the heads see: a patch to the pools [1, channels] of its last map, named by `seenOf`. */
 export function poolsModel(weights: Weights, { net: shape = ownNet }: Pick<StudentShape, 'net'>): Uint8Array {
   const { net, seen } = writtenNet(Object.fromEntries(Object.entries(weights).filter(([name]) => isLayer(name))), shape);

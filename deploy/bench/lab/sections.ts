@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Absent, Bar } from '../bars.js';
 import type { LabBenchOptions } from './options.js';
 
@@ -25,5 +26,5 @@ export const sections: Readonly<Record<string, (options: LabBenchOptions) => Pro
   novelty: withData(async (options) => (await import('./novelty.js')).noveltyBars(options)),
   margin: withData(async (options) => (await import('./margin.js')).marginBars(options)),
   recommend: withData(async (options) => (await import('./recommend.js')).recommendBars(options)),
-  labels: withData(async (options) => (await import('./labels.js')).labelBars(options)),
+  labels: withData(async ({ models, samples, signal }) => (await import('../sound/labels.js')).labelBars('lab', { models, sounds: join(samples, 'esc10'), signal })),
 };

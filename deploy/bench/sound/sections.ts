@@ -26,5 +26,5 @@ export const sections: Readonly<Record<string, (options: SoundBenchOptions) => P
   published: withData(async (options) => (await import('./published.js')).publishedBars(options)),
   'student-cost': withData(async (options) => (await import('./student.js')).studentCostBars(options)),
   student: withData(async (options) => (await import('./student.js')).studentBars(options)),
-  labels: withData(async (options) => (await import('./student.js')).labelBars(options)),
+  labels: withData(async (options) => (await import('./labels.js')).labelBars('sound', options)),
 };

@@ -36,7 +36,7 @@ const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 function describe(accuracy: Accuracy | null, shipped: Shipped | null, output: string | undefined): string {
   return [
-    ...(accuracy === null ? [] : [`clips whose class was found, of ${accuracy.clips} in the folds that were left out: teacher ${percent(accuracy.teacher)}, student ${percent(accuracy.student)}, int8 student ${percent(accuracy.int8)}`]),
+    ...(accuracy === null ? [] : [`clips whose class was found, of ${accuracy.clips} in the folds that were left out: teacher ${percent(accuracy.teacher)}, student ${percent(accuracy.student)}, int8 student ${percent(accuracy.int8)}`, `int8 and float student: the same class for ${percent(accuracy.agreement.classes)} of the patches, mean cosine of the logits ${accuracy.agreement.cosine.toFixed(4)}`]),
     ...(shipped === null ? [] : [`student of ${shipped.parameters} parameters, ${shipped.model.length} bytes, mean cosine of int8 to float32 ${shipped.cosine.toFixed(4)}, written to ${output ?? ''}`]),
   ].join('\n');
 }

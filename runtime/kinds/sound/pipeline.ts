@@ -1,6 +1,7 @@
 import { RuntimeError } from '../../errors.js';
 import { isSound } from '../../frame.js';
 import { stated } from '../../options.js';
+import { medianOf } from '../../percentile.js';
 import { elementCount } from '../../graph/tensor-value.js';
 import type { AnySample, AudioChunk, Image } from '../../frame.js';
 import { SoundDecisions } from '../../sound/decisions.js';
@@ -31,7 +32,7 @@ export interface SoundParts extends Pick<PipelineParts, 'name' | 'version' | 'st
 }
 
 const shownScores = 5;
-/** Runs that an estimate of a run's time is made of: the slowest of them counts. */
+/** Runs that an estimate of a run's time is made of: their median. The slowest of them would stop windows for two seconds after each hiccup of the machine. */
 const rememberedRuns = 20;
 
 /** Listens to one stream: gate, features, model, decisions; one chunk at a time, every stage timed. */
@@ -149,18 +150,25 @@ export class SoundPipeline implements Pipeline {
   ): Promise<{ exit: ExitKind; events: SoundEvent[] }> {
     this.#auditedNow = false;
     const spentMs = durationMs * this.#settings.smoothing_windows + waitedMs + clock.totalMs;
-    if (open && live && spentMs + Math.max(0, ...this.#runMs) > this.#settings.deadline_ms) {
-      this.#late++;
-      // A model that was slow once must not silence the pipeline: what is remembered of it fades.
+    if (open && live && spentMs + (medianOf(this.#runMs) ?? 0) > this.#settings.deadline_ms) {
+      // A model that was slow for a while must not silence the pipeline: what is remembered of it fades.
       this.#runMs.shift();
-      return { exit: 'late', events: this.#decisions.events };
+      return this.#tooLate();
     }
     if (!open) {
       if (this.#random() < this.#settings.gate.audit_share) await this.#check(stage);
       return { exit: 'silence', events: clock.measure('smooth', () => this.#decisions.step(null, time)) };
     }
+    const startedMs = this.#now();
     const scores = await clock.measureAsync('infer', () => this.#timed(stage));
+    // A run that took longer than runs usually do: nobody waits for what it says any more.
+    if (live && spentMs + this.#now() - startedMs > this.#settings.deadline_ms) return this.#tooLate();
     return { exit: 'full', events: clock.measure('smooth', () => this.#decisions.step(scores, time)) };
+  }
+
+  #tooLate(): { exit: ExitKind; events: SoundEvent[] } {
+    this.#late++;
+    return { exit: 'late', events: this.#decisions.events };
   }
 
   /** A stopped window in full: would something have been heard? If that happens too often, the gate becomes stricter. */

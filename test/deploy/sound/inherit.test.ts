@@ -2,43 +2,23 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { uniform } from '../../../deploy/compress/random.js';
-import { DrawnNetwork, type NetworkWriter } from '../../../deploy/lab/network-writer.js';
+import { DrawnNetwork } from '../../../deploy/lab/network-writer.js';
 import { inheritBlocks } from '../../../deploy/sound/inherit.js';
 import { learn, learnHeads, seenIn, type Example } from '../../../deploy/sound/learn.js';
 import { startOf } from '../../../deploy/sound/recipe.js';
 import { givenWeights, isLayer, learningModel, parametersOf, patch, poolsModel, studentModel, type ClassLoss, type Weight } from '../../../deploy/sound/student.js';
 import { quantizeModel } from '../../../runtime/quantize/quantize.js';
-import { int, ints } from '../../../runtime/graph/attributes.js';
+import { ints } from '../../../runtime/graph/attributes.js';
 import { fromNumbers } from '../../../runtime/graph/tensor-value.js';
 import { serializeModel } from '../../../runtime/onnx/serialize.js';
 import { createSession } from '../../../runtime/session.js';
 import type { Tensor } from '../../../runtime/tensor.js';
 import { sharedFile } from '../../support/shared.js';
+import { mobile, teacherOf, type Conv } from './small-teacher.js';
 
 const classes = 3;
 const random = uniform(3);
 const patchWith = (value: () => number): Tensor => ({ type: 'float32', dims: [1, 1, patch.rows, patch.bands], data: Float32Array.from({ length: patch.rows * patch.bands }, value) });
-
-interface Conv { from: number; to: number; kernel?: number; stride?: number; group?: number; dilation?: number; activation?: string }
-
-function conv(net: DrawnNetwork, x: string, i: number, { from, to, kernel = 1, stride = 1, group = 1, dilation = 1, activation = 'Relu' }: Conv): string {
-  const pads = kernel === 1 ? [0, 0, 0, 0] : stride === 2 ? [0, 0, 1, 1] : [1, 1, 1, 1];
-  const weight = net.weight(`weight${i}`, [to, from / group, kernel, kernel], (from / group) * kernel * kernel);
-  const y = net.node('Conv', [x, weight, net.filled(`bias${i}`, to, 0.05)], `conv${i}`, { kernel_shape: ints([kernel, kernel]), strides: ints([stride, stride]), pads: ints(pads), group: int(group), dilations: ints([dilation, dilation]) });
-  return net.node(activation, [y], `map${i}`);
-}
-
-const mobile: readonly Conv[] = [{ from: 1, to: 8, kernel: 3, stride: 2 }, { from: 8, to: 8, kernel: 3, group: 8 }, { from: 8, to: 16 }, { from: 16, to: 16, kernel: 3, stride: 2, group: 16 }, { from: 16, to: 32 }];
-
-/** A teacher of these layers; `change` may write more, and gives the map that its classifier sees. */
-function teacherOf(layers: readonly Conv[], { rows = patch.rows as number, change = (_: NetworkWriter, last: string): string => last } = {}): Uint8Array {
-  const net = new DrawnNetwork(1);
-  const last = change(net, layers.reduce((x, layer, i) => conv(net, x, i, layer), 'features'));
-  net.node('Flatten', [net.node('GlobalAveragePool', [last], 'pooled')], 'embedding', { axis: int(1) });
-  const channels = layers.at(-1)?.to ?? 1;
-  net.node('Gemm', ['embedding', net.weight('classifier', [channels, 5], channels)], 'answer');
-  return serializeModel(net.model({ features: [1, 1, rows, patch.bands] }, { answer: [1, 5], embedding: [1, channels] }));
-}
 
 describe('the first blocks of a teacher', () => {
   it('compute in the student what they compute in the teacher', async () => {

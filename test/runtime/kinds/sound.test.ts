@@ -75,6 +75,43 @@ describe('a pipeline that listens', () => {
     expect((await pipeline.process(chunk(2, loud, live))).exit).toBe('full');
   });
 
+  test('drops a window whose run ended late, and does not stop those that follow for it', async () => {
+    let nowMs = 0;
+    let runMs = 1;
+    const heard = loudness();
+    const session: Session = { ...heard, run: async (...feeds) => {
+      nowMs += runMs;
+      return heard.run(...feeds);
+    } };
+    const pipeline = pipelineOf({ session, now: () => nowMs });
+    const exits: string[] = [];
+    for (let i = 0; i < 14; i++) {
+      nowMs = 100 * (i + 1);
+      runMs = i === 6 || i === 10 ? 80 : 1;
+      const { exit, sound, findings } = await pipeline.process(chunk(i, loud, { mediaMs: undefined } as unknown as Partial<AudioChunk>));
+      exits.push(exit);
+      // What had been decided before stays.
+      if (exit === 'late') expect([findings.length, sound?.late]).toEqual([1, i === 6 ? 1 : 2]);
+    }
+    expect(exits.map((exit, i) => (exit === 'late' ? i : -1)).filter((i) => i >= 0)).toEqual([6, 10]);
+  });
+
+  test('stops windows before the model runs where runs are always too slow, and tries again', async () => {
+    let nowMs = 0;
+    const calls: Record<string, Tensor>[] = [];
+    const heard = loudness(calls);
+    const session: Session = { ...heard, run: async (...feeds) => {
+      nowMs += 80;
+      return heard.run(...feeds);
+    } };
+    const pipeline = pipelineOf({ session, now: () => nowMs });
+    for (let i = 0; i < 10; i++) {
+      nowMs = 100 * (i + 1);
+      expect((await pipeline.process(chunk(i, loud, { mediaMs: undefined } as unknown as Partial<AudioChunk>))).exit).toBe('late');
+    }
+    expect(calls).toHaveLength(5);
+  });
+
   test('forgets what was before a gap', async () => {
     const pipeline = pipelineOf();
     for (let i = 0; i < 4; i++) await pipeline.process(chunk(i, loud));
