@@ -1,23 +1,16 @@
 /** PostgreSQL, VictoriaMetrics and Prometheus as processes of a test, on loopback, with folders that are deleted afterwards. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, onTestFinished } from 'vitest';
+import { postgresFolder, startPostgres, startVictoriaMetrics, victoriaMetricsMissing as missing, type StoreServer } from '../../deploy/bench/fleet/store-servers.js';
 import { freePort } from '../../deploy/demo/device-process.js';
 import { temporaryFolder, until } from '../agent/support/tools.js';
 
-const DEBIAN = '/usr/lib/postgresql';
-/** Folder of initdb and postgres; undefined when PostgreSQL is not installed. Debian has them outside of PATH. */
-export const postgresFolder: string | undefined = [
-  ...(process.env.PATH ?? '').split(':'), ...(existsSync(DEBIAN) ? readdirSync(DEBIAN).map((version) => join(DEBIAN, version, 'bin')) : []),
-].find((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')));
-export const victoriaMetricsMissing = spawnSync('victoria-metrics', ['-version']).error !== undefined;
-
-/** PostgreSQL refuses to run as root, who gives its folder to nobody. */
-const NOBODY = 65_534;
-const user = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
+export { postgresFolder };
+export const victoriaMetricsMissing = missing();
 
 async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
@@ -26,56 +19,22 @@ async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void>
   await exit;
 }
 
-export interface TestPostgres {
-  url: string;
-  start(): Promise<void>;
-  /** At once, as a crash does. */
-  stop(): Promise<void>;
-}
+/** Tests end servers as a crash does, and want no durability. */
+const FAST = ['fsync=off'];
 
-async function accepts(url: string): Promise<boolean> {
-  const client = new pg.Client({ connectionString: url });
-  try {
-    await client.connect();
-    return true;
-  } catch {
-    return false;
-  } finally {
-    await client.end().catch(() => undefined);
-  }
-}
-
-/** A server with an empty database `postgres`. @param folder empty */
-export async function startPostgres(folder: string): Promise<TestPostgres> {
-  const [port, bin] = [await freePort(), postgresFolder ?? ''];
-  if ('uid' in user) chownSync(folder, NOBODY, NOBODY);
-  const data = join(folder, 'data');
-  const url = `postgres://sterna@127.0.0.1:${port}/postgres`;
-  const made = spawnSync(join(bin, 'initdb'), ['-D', data, '-U', 'sterna', '--auth=trust', '--no-sync', '--encoding=UTF8', '--locale=C'], { ...user, cwd: folder, encoding: 'utf8' });
-  if (made.status !== 0) throw new Error(`initdb: ${made.stderr}`);
-  let child: ChildProcess | undefined;
-  const stop = async (): Promise<void> => { if (child !== undefined) await ended(child, 'SIGQUIT'); };
-  const start = async (): Promise<void> => {
-    child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-k', folder, '-c', 'listen_addresses=127.0.0.1', '-c', 'fsync=off'], { ...user, cwd: folder, stdio: 'ignore' });
-    await until('PostgreSQL accepts connections', () => accepts(url), 60_000);
-  };
-  await start();
-  return { url, start, stop };
-}
-
-export async function testPostgres(): Promise<TestPostgres> {
-  const server = await startPostgres(temporaryFolder());
+export async function testPostgres(): Promise<StoreServer> {
+  const server = await startPostgres(temporaryFolder(), FAST);
   onTestFinished(server.stop);
   return server;
 }
 
 /** One server for all tests of a `describe`, and an empty database for each that asks. */
 export function sharedPostgres(): () => Promise<string> {
-  let [server, folder, n]: [TestPostgres | undefined, string, number] = [undefined, '', 0];
+  let [server, folder, n]: [StoreServer | undefined, string, number] = [undefined, '', 0];
   beforeAll(async () => {
     if (postgresFolder === undefined) return;
     folder = mkdtempSync(join(tmpdir(), 'sterna-postgres-'));
-    server = await startPostgres(folder);
+    server = await startPostgres(folder, FAST);
   }, 120_000);
   afterAll(async () => {
     await server?.stop();
@@ -91,14 +50,10 @@ export function sharedPostgres(): () => Promise<string> {
   };
 }
 
-export async function testVictoriaMetrics(flags: readonly string[] = []): Promise<{ url: string; stop: () => Promise<void> }> {
-  const [folder, port] = [temporaryFolder(), await freePort()];
-  const child = spawn('victoria-metrics', ['-storageDataPath', folder, '-httpListenAddr', `127.0.0.1:${port}`, '-retentionPeriod', '100y', '-search.latencyOffset', '0s', '-loggerLevel', 'ERROR', ...flags], { stdio: 'ignore' });
-  const stop = (): Promise<void> => ended(child, 'SIGTERM');
-  onTestFinished(stop);
-  const url = `http://127.0.0.1:${port}`;
-  await until('VictoriaMetrics answers', () => fetch(`${url}/health`).then(({ ok }) => ok, () => false), 60_000);
-  return { url, stop };
+export async function testVictoriaMetrics(flags: readonly string[] = []): Promise<StoreServer> {
+  const server = await startVictoriaMetrics(temporaryFolder(), flags);
+  onTestFinished(server.stop);
+  return server;
 }
 
 const versionIn = (program: string, args: readonly string[]): string | null => {

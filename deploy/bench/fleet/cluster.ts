@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bar } from '../bars.js';
 import { CollectorProcess, cpuSecondsOf, memoryOf, type CollectReport } from './collector-process.js';
-import { INTERVAL_MS, lossBars, measureSteady, requireFiles, settle, steadyBars, untilSettled, type Steady } from './load.js';
+import { INTERVAL_MS, lossBars, measureSteady, requireFiles, settle, sqliteStore, steadyBars, untilSettled, type Steady } from './load.js';
 import type { FleetBenchOptions } from './options.js';
 import { startRabbitmqCluster, type RabbitmqNode } from './rabbitmq.js';
 import { Simulators } from './simulator-process.js';
@@ -37,7 +37,7 @@ export async function clusterBars(options: FleetBenchOptions & { folder: string 
     const seconds = await untilSettled(running);
     const end = await settle(running);
     await collector.stop();
-    const losses = lossBars(path, end).map((bar) => ({ ...bar, what: `${bar.what}; a node was killed meanwhile` }));
+    const losses = (await lossBars(sqliteStore(path), end)).map((bar) => ({ ...bar, what: `${bar.what}; a node was killed meanwhile` }));
     return [...[...steadyBars(options, steady), ...losses].map((bar) => ({ ...bar, id: bar.id.replace('fleet.', 'fleet.cluster.') })), ...figures({ steady, rssBytes, seconds })];
   } finally {
     simulators?.close();

@@ -3,6 +3,8 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { countOf, Histogram, quantile } from '../../../agent/contracts/index.js';
+import type { FleetStore } from '../../collector/fleet-store.js';
+import { SqliteFleetStore } from '../../collector/sqlite-fleet-store.js';
 import { CollectorStore } from '../../collector/store.js';
 import { DeployError } from '../../errors.js';
 import type { Bar } from '../bars.js';
@@ -20,7 +22,7 @@ const DAY_SECONDS = 86_400;
 /** Of all devices, those that lose their connection in a minute. */
 const CHURN_PER_MINUTE = 0.01;
 /** Connections a second at the beginning. */
-const CONNECTS_PER_SECOND = 500;
+export const CONNECTS_PER_SECOND = 500;
 /** A window may take this long and still be on its way. */
 const ON_THE_WAY_MS = 2000;
 const SETTLE_SECONDS = 900;
@@ -66,7 +68,7 @@ export async function loadBars(options: FleetBenchOptions & { folder: string }):
     const end = await settle(running);
     const peakBytes = collector.peakBytes;
     const last = await collector.stop();
-    return [...steadyBars(options, steady), stormBar(options, storm), ...lossBars(path, end), ...figures(options, { steady, end, last, peakBytes, databaseBytes: statSync(path).size })];
+    return [...steadyBars(options, steady), stormBar(options, storm), ...await lossBars(sqliteStore(path), end), ...figures(options, { steady, end, last, peakBytes, databaseBytes: statSync(path).size })];
   } finally {
     simulators?.close();
     await collector.kill();
@@ -142,12 +144,10 @@ export function steadyBars({ devices }: FleetBenchOptions, { seconds, collectorC
 const stormBar = ({ devices, stormSeconds }: FleetBenchOptions, seconds: number): Bar =>
   ({ id: 'fleet.storm', what: `all ${devices} devices lose their connection, and connect again within ${stormSeconds} s: until all that waited is stored`, value: seconds, unit: 's', bar: '<= 600', met: seconds <= 600 });
 
-/** The store against what the devices made: numbers of windows, and the latencies, which are added up apart from them. */
-export function lossBars(path: string, { made, uses }: SimulatorAnswer): Bar[] {
-  const store = new CollectorStore(path);
+/** The store against what the devices made: numbers of windows, and the latencies, which are added up apart from them. Closes the store. */
+export async function lossBars(store: FleetStore, { made, uses }: SimulatorAnswer): Promise<Bar[]> {
   try {
-    const { windows } = store.totals();
-    const latency = store.latency(FLEET, 0);
+    const [{ windows }, latency] = [await store.totals(), await store.latency(FLEET, 0)];
     const doubled = (latency === null ? 0 : countOf(latency)) / FRAMES - windows;
     const exact = exactQuantile(makeBodies(), uses, 0.99);
     const merged = latency === null ? NaN : quantile(latency, 0.99) ?? NaN;
@@ -158,9 +158,11 @@ export function lossBars(path: string, { made, uses }: SimulatorAnswer): Bar[] {
       { id: 'fleet.p99-error', what: `p99 of merged histograms (${merged.toFixed(2)} ms) against that of all ${made * FRAMES} latencies (${exact.toFixed(2)} ms)`, value: error, unit: '%', bar: '<= 1.1', met: error <= 1.1 },
     ];
   } finally {
-    store.close();
+    await store.close();
   }
 }
+
+export const sqliteStore = (path: string): FleetStore => new SqliteFleetStore(new CollectorStore(path));
 
 /** What has no bar, and the plan for larger fleets rests on (deploy/SCALE.md). */
 function figures({ devices }: FleetBenchOptions, { steady, end, last, peakBytes, databaseBytes }: { steady: Steady; end: SimulatorAnswer; last: CollectReport | null; peakBytes: number; databaseBytes: number }): Bar[] {

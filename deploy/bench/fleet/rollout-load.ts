@@ -13,7 +13,7 @@ import { startMosquitto } from '../transfer/mosquitto.js';
 import { noisePackage } from '../transfer/packages.js';
 import { CollectorProcess, cpuSecondsOf, type CollectReport } from './collector-process.js';
 import { BROKER_LINES } from './kills.js';
-import { lossBars, requireFiles, settle } from './load.js';
+import { lossBars, requireFiles, settle, sqliteStore } from './load.js';
 import type { FleetBenchOptions } from './options.js';
 import { FLEET } from './simulated-fleet.js';
 import { Simulators } from './simulator-process.js';
@@ -62,7 +62,7 @@ export async function rolloutBars(options: FleetBenchOptions & { folder: string 
     await collector.stop();
     return [
       { id: 'fleet.rollout.updated', what: `devices of ${devices} that have fetched ${(packageBytes / 1e6).toFixed(1)} MB and run it, in waves of ${WAVES}; the roll-out is ${phase}`, value: after.updated - before.updated, unit: 'devices', bar: `= ${devices}`, met: after.updated - before.updated === devices && phase === 'complete' },
-      ...lossBars(path, end).filter(({ id }) => id !== 'fleet.p99-error').map((bar) => ({ ...bar, id: bar.id.replace('fleet.', 'fleet.rollout.'), what: `${bar.what}, during the roll-out` })),
+      ...(await lossBars(sqliteStore(path), end)).filter(({ id }) => id !== 'fleet.p99-error').map((bar) => ({ ...bar, id: bar.id.replace('fleet.', 'fleet.rollout.'), what: `${bar.what}, during the roll-out` })),
       ...figures({ seconds, lag, bytes: after.bytesReceived - before.bytesReceived, cpu, devices }),
     ];
   } finally {

@@ -6,6 +6,7 @@ import { mosquittoMissing } from '../transfer/mosquitto.js';
 import type { Losses } from './kills.js';
 import type { FleetBenchOptions } from './options.js';
 import { rabbitmqMissing } from './rabbitmq.js';
+import { postgresFolder, victoriaMetricsMissing } from './store-servers.js';
 
 /** They are in the process of the bench itself. */
 const OUTAGE_DEVICES = 2000;
@@ -28,10 +29,13 @@ const withBroker = (missing: () => string | null, section: Section) => async (op
 
 const withMosquitto = (section: Section): ReturnType<typeof withBroker> => withBroker(() => (mosquittoMissing() ? 'mosquitto is not installed' : null), section);
 const withRabbitmq = (section: Section): ReturnType<typeof withBroker> => withBroker(() => (rabbitmqMissing() ? 'rabbitmq-server is not installed' : null), section);
+const withLargeStore = (section: Section): ReturnType<typeof withBroker> => withBroker(
+  () => (mosquittoMissing() || postgresFolder === undefined || victoriaMetricsMissing() ? 'mosquitto, postgresql or victoria-metrics is not installed' : null), section);
 
 /** What `npm run bench:fleet` measures: one line a section, loaded on demand. */
 export const fleetSections: Readonly<Record<string, (options: FleetBenchOptions) => Promise<Bar[] | Absent>>> = {
   load: withMosquitto(async (options) => (await import('./load.js')).loadBars(options)),
+  'large-store': withLargeStore(async (options) => (await import('./large-store.js')).largeStoreBars(options)),
   cluster: withRabbitmq(async (options) => (await import('./cluster.js')).clusterBars(options)),
   rollout: withMosquitto(async (options) => (await import('./rollout-load.js')).rolloutBars(options)),
   kills: withMosquitto(async ({ folder, kills, signal }) => {

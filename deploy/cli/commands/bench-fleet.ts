@@ -10,7 +10,7 @@ export function register(program: Command): void {
   program
     .command('bench-fleet')
     .summary('measure collectors with a simulated fleet (npm run bench:fleet)')
-    .description('Measures collectors (`sterna fleet collect`) with simulated devices on a real Mosquitto on loopback: CPU, delay, losses and the p99 of a fleet with a window every 10 s, devices that come and go, and all of them connecting again at once (load); a collector that is killed at random moments (kills); a store that is away (outage); a roll-out in three waves while the fleet sends (rollout); and a cluster of three RabbitMQ nodes, of which one is killed (cluster). With the defaults it takes half an hour and more.')
+    .description('Measures collectors (`sterna fleet collect`) with simulated devices on a real Mosquitto on loopback: CPU, delay, losses and the p99 of a fleet with a window every 10 s, devices that come and go, and all of them connecting again at once (load); a collector that is killed at random moments (kills); a store that is away (outage); a store of PostgreSQL and VictoriaMetrics (large-store); a roll-out in three waves while the fleet sends (rollout); and a cluster of three RabbitMQ nodes, of which one is killed (cluster). With the defaults it takes half an hour and more.')
     .option('--only <sections...>', `only these sections: ${Object.keys(fleetSections).join(', ')}`, [])
     .option('--devices <n>', 'number of devices', integer(1), 10_000)
     .option('--seconds <n>', 'how long the steady fleet is measured', positive, 120)
