@@ -20,6 +20,8 @@ describe.skipIf(nativeMissing !== undefined)('the bench of sound', () => {
     // A chunk and the smoothing alone take 200 ms.
     expect(bars[0]?.value).toBeGreaterThanOrEqual(200);
     expect(bars[0]?.what).toMatch(/beside a camera with \d+\.\d frames\/s \([1-9]\d* decisions, \d+ with events\)/);
+    const [, waited, slow, lost] = /: (\d+) had waited .*, (\d+) had a run .*, (\d+) were stopped or lost/.exec(bars[2]?.what ?? '') ?? [];
+    expect(Number(waited) + Number(slow) + Number(lost)).toBe(bars[2]?.value);
   }, 180_000);
 
   it('names what a section needs, and refuses sections that do not exist', async () => {
