@@ -1,3 +1,4 @@
+import { RuntimeError } from '../../runtime/errors.js';
 import { openOnnxRuntime } from '../../runtime/engines/onnxruntime.js';
 import type { Session } from '../../runtime/session-types.js';
 import type { Tensor } from '../../runtime/tensor.js';
@@ -35,6 +36,19 @@ const finite = (data: ArrayLike<number>): boolean => {
   return true;
 };
 
+/** A session of the step: in blocks where this processor has them, which onnxruntime refuses otherwise. @throws RuntimeError E_ENGINE_MISSING */
+async function openStep({ bytes, blocked }: TrainingModel, threads: number): Promise<Session> {
+  const inBlocks = process.arch === 'x64' ? blocked() : undefined;
+  if (inBlocks !== undefined) {
+    const session = await openOnnxRuntime(inBlocks, { threads }).catch((error: unknown) => {
+      if (error instanceof RuntimeError && (error.code === 'E_MODEL_OP' || error.code === 'E_MODEL_MALFORMED')) return undefined;
+      throw error;
+    });
+    if (session !== undefined) return session;
+  }
+  return openOnnxRuntime(bytes, { threads });
+}
+
 /** Trains the weights of a training model on onnxruntime. Equal settings, data and checkpoints give equal bits. */
 export class Trainer {
   readonly weights: Arrays;
@@ -66,7 +80,7 @@ export class Trainer {
 
   /** @throws RuntimeError E_ENGINE_MISSING: onnxruntime-node is not installed */
   static async open(model: TrainingModel, settings: TrainerSettings, batches: Batches): Promise<Trainer> {
-    return new Trainer(model, await openOnnxRuntime(model.bytes, { threads: settings.threads }), settings, batches);
+    return new Trainer(model, await openStep(model, settings.threads), settings, batches);
   }
 
   /** Steps that have been made. */
