@@ -8,11 +8,11 @@
 namespace sterna {
 namespace {
 
-// n, and e^r - 1 in *fraction.
+// n + 1.5 * 2^23, whose lowest bits are those of n, and e^r - 1 in *fraction.
 template <typename F>
 static inline __attribute__((always_inline)) typename F::Reg ReduceExp(typename F::Reg x, typename F::Reg* fraction) {
   using Reg = typename F::Reg;
-  const Reg n = F::Round(F::Mul(x, F::Set(1.44269504f)));
+  const Reg shifted = F::Fma(x, F::Set(1.44269504f), F::Set(0x1.8p23f)), n = F::Sub(shifted, F::Set(0x1.8p23f));
   const Reg r = F::NegFma(n, F::Set(-2.12194440e-4f), F::NegFma(n, F::Set(0.693359375f), x));
   Reg p = F::Set(1.9875691500e-4f);
   p = F::Fma(p, r, F::Set(1.3981999507e-3f));
@@ -21,7 +21,7 @@ static inline __attribute__((always_inline)) typename F::Reg ReduceExp(typename 
   p = F::Fma(p, r, F::Set(1.6666665459e-1f));
   p = F::Fma(p, r, F::Set(5.0000001201e-1f));
   *fraction = F::Fma(F::Mul(r, r), p, r);
-  return n;
+  return shifted;
 }
 
 // 2^(j / 16)
@@ -39,16 +39,41 @@ static inline __attribute__((always_inline)) typename F::Reg ExpByTable(typename
   return F::TimesPowerOfTwoBelow(F::Fma(power, p, power), F::Mul(n, F::Set(0.0625f)));
 }
 
+constexpr float kNormalExp = 87.0f;  // e^x and 2^n are normal numbers for |x| up to here
+
 // The bounds are beyond overflow to inf and underflow to 0; max and min keep NaN in their second operand.
 template <typename F>
-static inline __attribute__((always_inline)) typename F::Reg ExpOf(typename F::Reg x) {
+static inline __attribute__((always_inline)) typename F::Reg ExpOfAny(typename F::Reg x) {
   const typename F::Reg bounded = F::Min(F::Set(90.0f), F::Max(F::Set(-105.0f), x));
+  typename F::Reg fraction;
+  const typename F::Reg n = F::Sub(ReduceExp<F>(bounded, &fraction), F::Set(0x1.8p23f));
+  return F::TimesPowerOfTwo(F::Add(fraction, F::Set(1.0f)), n);
+}
+
+// Where vectors are tested cheaply, one of normal results takes a shorter way to the same bits.
+template <typename F>
+static inline __attribute__((always_inline)) typename F::Reg ExpOf(typename F::Reg x) {
   if constexpr (F::kLooksUp) {
-    return ExpByTable<F>(bounded);
+    return ExpByTable<F>(F::Min(F::Set(90.0f), F::Max(F::Set(-105.0f), x)));
+  } else if constexpr (!F::kTestsCheaply) {
+    return ExpOfAny<F>(x);
+  } else {
+    if (__builtin_expect(!F::AllAtMost(F::Abs(x), kNormalExp), 0)) return ExpOfAny<F>(x);
+    typename F::Reg fraction;
+    const typename F::Reg power = F::PowerOfTwoShifted(ReduceExp<F>(x, &fraction));
+    return F::Fma(fraction, power, power);
+  }
+}
+
+// e^x for x <= 88, and 0 for x < -88: no denormal results.
+template <typename F>
+static inline __attribute__((always_inline)) typename F::Reg ExpOrZero(typename F::Reg x) {
+  if constexpr (F::kLooksUp) {
+    return ExpOf<F>(x);
   } else {
     typename F::Reg fraction;
-    const typename F::Reg n = ReduceExp<F>(bounded, &fraction);
-    return F::TimesPowerOfTwo(F::Add(fraction, F::Set(1.0f)), n);
+    const typename F::Reg power = F::PowerOfTwoShifted(ReduceExp<F>(F::Max(F::Set(-88.0f), x), &fraction));
+    return F::Fma(fraction, power, power);
   }
 }
 
@@ -56,7 +81,7 @@ static inline __attribute__((always_inline)) typename F::Reg ExpOf(typename F::R
 template <typename F>
 static inline __attribute__((always_inline)) typename F::Reg ExpMinusOneOf(typename F::Reg x) {
   typename F::Reg fraction;
-  const typename F::Reg power = F::PowerOfTwo(ReduceExp<F>(F::Max(F::Set(-30.0f), x), &fraction));
+  const typename F::Reg power = F::PowerOfTwoShifted(ReduceExp<F>(F::Max(F::Set(-30.0f), x), &fraction));
   return F::Fma(fraction, power, F::Add(power, F::Set(-1.0f)));
 }
 

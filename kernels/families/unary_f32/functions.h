@@ -82,7 +82,7 @@ struct Functions {
   }
   static inline Reg LargeErfc(Reg t) {
     const Reg p = Polynomial(t, {-1.72853470e-5f, 3.83197126e-4f, -3.88396438e-3f, 2.42546219e-2f, -1.06777877e-1f, -6.34846687e-1f, -1.28717512e-1f});
-    return ExpOf<F>(F::Fma(p, t, F::Sub(F::Set(0.0f), t)));
+    return ExpOrZero<F>(F::Fma(p, t, F::Sub(F::Set(0.0f), t)));
   }
   static void Erf(size_t n, const float* x, float* y, float, float) {
     Map(n, x, y, [](Reg v) {

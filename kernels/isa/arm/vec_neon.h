@@ -28,6 +28,7 @@ struct VecNeon {
   using Mask = size_t;  // a number of lanes
   static constexpr size_t kLanes = 4;
   static constexpr bool kLooksUp = false;  // whether lanes choose among 16 or 32 numbers in registers
+  static constexpr bool kTestsCheaply = false;  // whether a test of all lanes costs little beside a few operations
 
   static inline Mask MakeMask(size_t n) { return n < kLanes ? n : kLanes; }
   static inline Reg Set(float x) { return vdupq_n_f32(x); }
@@ -58,8 +59,10 @@ struct VecNeon {
     const int32x4_t whole = vcvtq_s32_f32(n), half = vshrq_n_s32(whole, 1);
     return vmulq_f32(vmulq_f32(x, PowerOfInteger(half)), PowerOfInteger(vsubq_s32(whole, half)));
   }
-  // 2^n for an integral n in [-126, 127].
-  static inline Reg PowerOfTwo(Reg n) { return PowerOfInteger(vcvtq_s32_f32(n)); }
+  // 2^n from n + 1.5 * 2^23, for an integral n in [-126, 127]; 0 for -127.
+  static inline Reg PowerOfTwoShifted(Reg shifted) {
+    return vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32(vreinterpretq_s32_f32(shifted), 23), vdupq_n_s32(0x3f800000)));
+  }
   static inline Reg PowerOfInteger(int32x4_t n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)); }
   // m in [sqrt(1/2), sqrt(2)) with x = m * 2^e, for a positive normal x.
   static inline Reg SplitPowerOfTwo(Reg x, Reg* e) {

@@ -32,7 +32,7 @@ using __mmask32 = uint32_t;
 using __mmask64 = uint64_t;
 
 // The predicates in use: another one does not compile.
-enum SternaPredicate { _CMP_UNORD_Q = 0x03, _CMP_ORD_Q = 0x07, _CMP_LT_OQ = 0x11 };
+enum SternaPredicate { _CMP_UNORD_Q = 0x03, _CMP_ORD_Q = 0x07, _CMP_LT_OQ = 0x11, _CMP_NLE_UQ = 0x16 };
 
 namespace {
 
@@ -343,6 +343,7 @@ static inline __m512 _mm512_scalef_ps(__m512 x, __m512 n) {
 }
 static inline __m128 SternaCompare(__m128 a, __m128 b, SternaPredicate predicate) {
   if (predicate == _CMP_UNORD_Q) return _mm_cmpunord_ps(a, b);
+  if (predicate == _CMP_NLE_UQ) return _mm_cmpnle_ps(a, b);
   return predicate == _CMP_ORD_Q ? _mm_cmpord_ps(a, b) : _mm_cmplt_ps(a, b);
 }
 static inline __m256 _mm256_cmp_ps(__m256 a, __m256 b, SternaPredicate predicate) {

@@ -19,6 +19,7 @@ struct Vec256 {
   };
   static constexpr size_t kLanes = 8;
   static constexpr bool kLooksUp = false;  // whether lanes choose among 16 or 32 numbers in registers
+  static constexpr bool kTestsCheaply = true;  // whether AllAtMost costs little beside a few operations
 
   // Tiles of gemm_f32, by vectors: 12 x 8 and 6 x 16. Twelve accumulators, two vectors of weights and a broadcast fill 15 of
   // 16 registers; 8 would hide the latency of an fma.
@@ -74,8 +75,12 @@ struct Vec256 {
   static inline Reg SelectLess(Reg a, Reg b, Reg if_less, Reg otherwise) {
     return _mm256_blendv_ps(otherwise, if_less, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
   }
-  // 2^n for an integral n in [-126, 127].
-  static inline Reg PowerOfTwo(Reg n) { return PowerOfTwo(_mm256_cvtps_epi32(n)); }
+  // 2^n from n + 1.5 * 2^23, for an integral n in [-126, 127]; 0 for -127.
+  static inline Reg PowerOfTwoShifted(Reg shifted) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(shifted), 23), _mm256_set1_epi32(0x3f800000)));
+  }
+  // Whether every lane is at most `limit`, and none is NaN.
+  static inline bool AllAtMost(Reg x, float limit) { return _mm256_movemask_ps(_mm256_cmp_ps(x, Set(limit), _CMP_NLE_UQ)) == 0; }
   // m in [sqrt(1/2), sqrt(2)) with x = m * 2^e, for a positive normal x.
   static inline Reg SplitPowerOfTwo(Reg x, Reg* e) {
     const __m256i bits = _mm256_castps_si256(x), n = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f3504f3)), 23);

@@ -16,6 +16,7 @@ struct Vec512 {
   using Mask = __mmask16;
   static constexpr size_t kLanes = 16;
   static constexpr bool kLooksUp = true;  // whether lanes choose among 16 or 32 numbers in registers
+  static constexpr bool kTestsCheaply = false;  // looking up is faster
 
   // Tiles of gemm_f32, by vectors: 12 x 16, 12 x 32, 8 x 48 and 6 x 64. The wider three keep 24 accumulators, beside 2..4
   // vectors of weights and a broadcast, of 32 registers; 8 would hide the latency of an fma.
@@ -66,8 +67,8 @@ struct Vec512 {
   static inline Reg SelectLess(Reg a, Reg b, Reg if_less, Reg otherwise) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), otherwise, if_less);
   }
-  // 2^n for an integral n in [-126, 127].
-  static inline Reg PowerOfTwo(Reg n) { return _mm512_scalef_ps(Set(1.0f), n); }
+  // 2^n from n + 1.5 * 2^23, for an integral n in [-126, 127].
+  static inline Reg PowerOfTwoShifted(Reg shifted) { return _mm512_scalef_ps(Set(1.0f), Sub(shifted, Set(0x1.8p23f))); }
   // m in [sqrt(1/2), sqrt(2)) with x = m * 2^e, for a positive normal x.
   static inline Reg SplitPowerOfTwo(Reg x, Reg* e) {
     const __m512i bits = _mm512_castps_si512(x), n = _mm512_srai_epi32(_mm512_sub_epi32(bits, _mm512_set1_epi32(0x3f3504f3)), 23);

@@ -16,6 +16,7 @@ struct Vec128 {
   using Mask = size_t;  // a number of lanes
   static constexpr size_t kLanes = 4;
   static constexpr bool kLooksUp = false;  // whether lanes choose among 16 or 32 numbers in registers
+  static constexpr bool kTestsCheaply = true;  // whether AllAtMost costs little beside a few operations
 
   // Tiles of gemm_f32, by vectors: 12 x 4 and 6 x 8. Twelve accumulators, two vectors of weights, a broadcast and a product
   // fill the 16 registers.
@@ -75,8 +76,12 @@ struct Vec128 {
   static inline Reg SelectLess(Reg a, Reg b, Reg if_less, Reg otherwise) {
     return _mm_blendv_ps(otherwise, if_less, _mm_cmplt_ps(a, b));
   }
-  // 2^n for an integral n in [-126, 127].
-  static inline Reg PowerOfTwo(Reg n) { return PowerOfTwo(_mm_cvtps_epi32(n)); }
+  // 2^n from n + 1.5 * 2^23, for an integral n in [-126, 127]; 0 for -127.
+  static inline Reg PowerOfTwoShifted(Reg shifted) {
+    return _mm_castsi128_ps(_mm_add_epi32(_mm_slli_epi32(_mm_castps_si128(shifted), 23), _mm_set1_epi32(0x3f800000)));
+  }
+  // Whether every lane is at most `limit`, and none is NaN.
+  static inline bool AllAtMost(Reg x, float limit) { return _mm_movemask_ps(_mm_cmpnle_ps(x, Set(limit))) == 0; }
   // m in [sqrt(1/2), sqrt(2)) with x = m * 2^e, for a positive normal x.
   static inline Reg SplitPowerOfTwo(Reg x, Reg* e) {
     const __m128i bits = _mm_castps_si128(x), n = _mm_srai_epi32(_mm_sub_epi32(bits, _mm_set1_epi32(0x3f3504f3)), 23);
