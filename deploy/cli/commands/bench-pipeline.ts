@@ -4,7 +4,7 @@ import { measureSections } from '../bench-sections.js';
 import { positive } from '../options.js';
 import { log, reporting } from '../output.js';
 
-interface PipelineCommand extends Omit<SectionOptions, 'signal'> { only: string[] }
+interface PipelineCommand extends Omit<SectionOptions, 'signal' | 'progress'> { only: string[] }
 
 export function register(program: Command): void {
   program

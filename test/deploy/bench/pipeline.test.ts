@@ -45,9 +45,12 @@ describe.skipIf(nativeMissing !== undefined)('the figures of incremental runs', 
     expect(await incrementalBars({ ...options, label: 'nothing' })).toEqual({ absent: 'the detector finds no nothing in red (3 frames), so there are no boxes to keep' });
     const bars = await incrementalBars({ ...options, label: 'class 0' });
     if ('absent' in bars) throw new Error(bars.absent);
-    expect(bars.map(({ id, unit }) => [id, unit])).toEqual([['incremental.red.kept', '%'], ['incremental.red.kept-low', '%'], ['incremental.red.cost', 'x']]);
+    expect(bars.map(({ id, unit }) => [id, unit])).toEqual([['incremental.red.kept', '%'], ['incremental.red.below-noise', 'points'], ['incremental.red.kept-low', '%'], ['incremental.red.cost', 'x']]);
     expect(bars[0]).toMatchObject({ value: 100, met: true });
     expect(bars[0]?.what).toContain('(3 of 3, 3 frames of red)');
+    // A box that is always there survives noise; of the three frames one is seen with it.
+    expect(bars[1]).toMatchObject({ value: 0, met: true });
+    expect(bars[1]?.what).toContain('(100.00 %: 1 of 1, every 3rd frame)');
   });
 });
 
