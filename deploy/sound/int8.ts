@@ -1,7 +1,7 @@
 /** The student in int8, and how much of the float student's answers it keeps. */
-import { quantizeModel } from '../../runtime/quantize/quantize.js';
-import type { QuantizeResult } from '../../runtime/quantize/quantize.js';
+import { quantizeModel, type QuantizeResult } from '../../runtime/quantize/quantize.js';
 import type { Tensor } from '../../runtime/tensor.js';
+import { cosineSimilarity } from '../../runtime/vision/embedding.js';
 import { edgeNodes, type Net } from './student.js';
 
 /**
@@ -32,7 +32,7 @@ export function agreementOf(probabilities: readonly Float32Array[], others: read
   probabilities.forEach((own, i) => {
     const other = others[i] ?? own;
     if (top(own) === top(other)) same++;
-    cosines += cosineOf(logitsOf(own), logitsOf(other));
+    cosines += cosineSimilarity(logitsOf(own), logitsOf(other));
   });
   return { classes: same / probabilities.length, cosine: cosines / probabilities.length };
 }
@@ -46,14 +46,4 @@ function logitsOf(probabilities: Float32Array): Float64Array {
   const logits = Float64Array.from(probabilities, (p) => Math.log(Math.max(p, least)));
   const mean = logits.reduce((sum, value) => sum + value, 0) / logits.length;
   return logits.map((value) => value - mean);
-}
-
-function cosineOf(a: Float64Array, b: Float64Array): number {
-  let [product, first, second] = [0, 0, 0];
-  a.forEach((value, i) => {
-    product += value * (b[i] ?? 0);
-    first += value * value;
-    second += (b[i] ?? 0) ** 2;
-  });
-  return product / Math.sqrt(Math.max(first * second, 1e-30));
 }

@@ -110,9 +110,13 @@ export class LinearHead {
       for (let i = 0; i < input.length; i++) sum += (weights[c * input.length + i] ?? 0) * (input[i] ?? 0);
       logits[c] = sum;
     }
-    const most = Math.max(...logits);
-    const exponentials = logits.map((logit) => Math.exp(logit - most));
-    const total = exponentials.reduce((sum, value) => sum + value, 0);
-    return exponentials.map((value) => value / total);
+    return softmax(logits);
   }
+}
+
+export function softmax(logits: Float64Array): Float64Array {
+  const most = Math.max(...logits);
+  const exponentials = logits.map((logit) => Math.exp(logit - most));
+  const total = exponentials.reduce((sum, value) => sum + value, 0);
+  return exponentials.map((value) => value / total);
 }

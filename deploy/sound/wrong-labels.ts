@@ -10,6 +10,7 @@ import { labelledPatches, oneHot, synthesizedClasses, type Raw } from './example
 import { learnHeads } from './learn.js';
 import { recipeDefaults, rightClips, startOf, withSeen } from './recipe.js';
 import { channelsOf, headWeight, ownNet, type StudentShape, type Weights } from './student.js';
+import { softmax } from './teacher.js';
 
 export interface WrongLabelOptions {
   losses: readonly LossSettings[];
@@ -75,8 +76,5 @@ export function headScores(weights: Weights, { classes, net = ownNet }: StudentS
       logits[c] = sum;
     }
   });
-  const most = Math.max(...logits);
-  const exponentials = logits.map((logit) => Math.exp(logit - most));
-  const total = exponentials.reduce((sum, value) => sum + value, 0);
-  return exponentials.map((value) => value / total);
+  return softmax(logits);
 }

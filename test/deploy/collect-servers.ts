@@ -1,23 +1,15 @@
 /** PostgreSQL, VictoriaMetrics and Prometheus as processes of a test, on loopback, with folders that are deleted afterwards. */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import pg from 'pg';
 import { afterAll, beforeAll, onTestFinished } from 'vitest';
-import { postgresFolder, startPostgres, startVictoriaMetrics, victoriaMetricsMissing as missing, type StoreServer } from '../../deploy/bench/fleet/store-servers.js';
+import { postgresFolder, queryPostgres, startPostgres, startServer, startVictoriaMetrics, victoriaMetricsMissing as missing, type StoreServer } from '../../deploy/bench/fleet/store-servers.js';
 import { freePort } from '../../deploy/demo/device-process.js';
-import { temporaryFolder, until } from '../agent/support/tools.js';
+import { temporaryFolder } from '../agent/support/tools.js';
 
 export { postgresFolder };
 export const victoriaMetricsMissing = missing();
-
-async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exit = new Promise((resolve) => { child.once('exit', resolve); });
-  child.kill(signal);
-  await exit;
-}
 
 /** Tests end servers as a crash does, and want no durability. */
 const FAST = ['fsync=off'];
@@ -42,10 +34,7 @@ export function sharedPostgres(): () => Promise<string> {
   });
   return async () => {
     const [url, name] = [server?.url ?? '', `fleet_${++n}`];
-    const client = new pg.Client({ connectionString: url });
-    await client.connect();
-    await client.query(`CREATE DATABASE ${name}`);
-    await client.end();
+    await queryPostgres(url, `CREATE DATABASE ${name}`);
     return url.replace(/postgres$/, name);
   };
 }
@@ -70,10 +59,7 @@ export const isAtLeast = (version: string | null, least: string): boolean => {
   return a > c || (a === c && b >= d);
 };
 
-export interface TestPrometheus {
-  url: string;
-  start(): Promise<void>;
-  stop(): Promise<void>;
+export interface TestPrometheus extends StoreServer {
   /** An instant query, without staleness of anything that was written at `timeMs`. */
   query(expression: string, timeMs: number): Promise<QueryResult[]>;
 }
@@ -88,19 +74,16 @@ export interface QueryResult {
 export async function testPrometheus(): Promise<TestPrometheus> {
   const [folder, port] = [temporaryFolder(), await freePort()];
   writeFileSync(join(folder, 'prometheus.yml'), 'global: {}\n');
-  let child: ChildProcess | undefined;
-  const stop = async (): Promise<void> => { if (child !== undefined) await ended(child, 'SIGTERM'); };
-  onTestFinished(stop);
   const url = `http://127.0.0.1:${port}`;
-  const start = async (): Promise<void> => {
-    child = spawn('prometheus', [`--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`, `--web.listen-address=127.0.0.1:${port}`, '--enable-feature=native-histograms', '--web.enable-remote-write-receiver'], { stdio: 'ignore' });
-    await until('Prometheus answers', () => fetch(`${url}/-/ready`).then(({ ok }) => ok, () => false), 60_000);
-  };
-  await start();
+  const server = await startServer('Prometheus', {
+    url, signal: 'SIGTERM', answers: () => fetch(`${url}/-/ready`).then(({ ok }) => ok, () => false),
+    spawn: () => spawn('prometheus', [`--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`, `--web.listen-address=127.0.0.1:${port}`, '--enable-feature=native-histograms', '--web.enable-remote-write-receiver'], { stdio: 'ignore' }),
+  });
+  onTestFinished(server.stop);
   const query: TestPrometheus['query'] = async (expression, timeMs) => {
     const answer = await fetch(`${url}/api/v1/query`, { method: 'POST', body: new URLSearchParams({ query: expression, time: String(timeMs / 1000) }) });
     const { data } = await answer.json() as { data: { result: QueryResult[] } };
     return data.result;
   };
-  return { url, start, stop, query };
+  return { ...server, query };
 }

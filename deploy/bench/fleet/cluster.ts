@@ -2,8 +2,9 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bar } from '../bars.js';
-import { CollectorProcess, cpuSecondsOf, memoryOf, type CollectReport } from './collector-process.js';
-import { INTERVAL_MS, lossBars, measureSteady, requireFiles, settle, sqliteStore, steadyBars, untilSettled, type Steady } from './load.js';
+import { cpuSecondsOf, memoryOf } from '../process-figures.js';
+import { CollectorProcess, type CollectReport } from './collector-process.js';
+import { INTERVAL_MS, inSection, lossBars, measureSteady, requireFiles, settle, spreadOf, sqliteStore, steadyBars, untilSettled, type Steady } from './load.js';
 import type { FleetBenchOptions } from './options.js';
 import { startRabbitmqCluster, type RabbitmqNode } from './rabbitmq.js';
 import { Simulators } from './simulator-process.js';
@@ -27,7 +28,7 @@ export async function clusterBars(options: FleetBenchOptions & { folder: string 
   try {
     collector = new CollectorProcess({ url: nodes[0]?.url ?? '', name: 'one', store: ['--no-group', '--database', path, '--max-devices', String(devices)], reportSeconds: 2, onReport: (report) => reports.push(report) });
     await collector.ready;
-    const spreadMs = Math.max(INTERVAL_MS, (devices * 1000) / CONNECTS_PER_SECOND);
+    const spreadMs = spreadOf(devices, CONNECTS_PER_SECOND);
     simulators = Simulators.start({ ports: nodes.map(({ port }) => port), protocolVersion: 4, devices, intervalMs: INTERVAL_MS, spreadMs });
     const running = { simulators, collector, brokerCpuSeconds: () => sum(nodes, ({ pid }) => cpuSecondsOf(pid())), reports, options };
     await sleep(spreadMs + INTERVAL_MS, undefined, { signal });
@@ -38,7 +39,7 @@ export async function clusterBars(options: FleetBenchOptions & { folder: string 
     const end = await settle(running);
     await collector.stop();
     const losses = (await lossBars(sqliteStore(path), end)).map((bar) => ({ ...bar, what: `${bar.what}; a node was killed meanwhile` }));
-    return [...[...steadyBars(options, steady), ...losses].map((bar) => ({ ...bar, id: bar.id.replace('fleet.', 'fleet.cluster.') })), ...figures({ steady, rssBytes, seconds })];
+    return [...inSection('cluster', [...steadyBars(options, steady), ...losses]), ...figures({ steady, rssBytes, seconds })];
   } finally {
     simulators?.close();
     await collector?.kill();

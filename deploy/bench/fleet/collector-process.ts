@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -7,6 +7,7 @@ import type { HistogramData } from '../../../agent/contracts/index.js';
 import type { FleetTotals } from '../../collector/fleet-store.js';
 import type { SharedStats } from '../../collector/shared-collector.js';
 import { DeployError } from '../../errors.js';
+import { cpuSecondsOf, memoryOf } from '../process-figures.js';
 
 /** A line that `sterna fleet collect --json` prints. */
 export interface CollectReport {
@@ -84,18 +85,6 @@ export class CollectorProcess {
     late.abort();
     return this.#latest;
   }
-}
-
-/** Bytes of resident memory: now (VmRSS), or at most so far (VmHWM). @throws when there is no such process */
-export function memoryOf(pid: number, field: 'VmRSS' | 'VmHWM'): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024;
-}
-
-/** @throws when there is no such process */
-export function cpuSecondsOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100; // utime and stime, in the kernel's USER_HZ
 }
 
 function mainScript(): string {

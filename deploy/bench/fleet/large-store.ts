@@ -1,18 +1,18 @@
 /** A fleet on Mosquitto with a collector that writes into PostgreSQL and VictoriaMetrics: what those two take. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { requireOptional } from '../../../runtime/optional-package.js';
 import { PostgresFleetStore } from '../../collector/postgres/postgres-fleet-store.js';
 import type { Bar } from '../bars.js';
+import { cpuSecondsOf, familyCpuSecondsOf, memoryOf } from '../process-figures.js';
 import { startMosquitto } from '../transfer/mosquitto.js';
-import { CollectorProcess, cpuSecondsOf, memoryOf, type CollectReport } from './collector-process.js';
+import { CollectorProcess, type CollectReport } from './collector-process.js';
 import { BROKER_LINES } from './kills.js';
-import { CONNECTS_PER_SECOND, INTERVAL_MS, lossBars, measureSteady, requireFiles, settle, steadyBars } from './load.js';
+import { CONNECTS_PER_SECOND, INTERVAL_MS, inSection, lossBars, measureSteady, requireFiles, settle, spreadOf, steadyBars } from './load.js';
 import type { FleetBenchOptions } from './options.js';
 import { Simulators } from './simulator-process.js';
-import { startPostgres, startVictoriaMetrics, type StoreServer } from './store-servers.js';
+import { queryPostgres, startPostgres, startVictoriaMetrics, type StoreServer } from './store-servers.js';
 
 /** @throws DeployError E_BENCH when a server does not start, or the limit of open files is too low */
 export async function largeStoreBars(options: FleetBenchOptions & { folder: string }): Promise<Bar[]> {
@@ -32,10 +32,10 @@ export async function largeStoreBars(options: FleetBenchOptions & { folder: stri
     const reports: CollectReport[] = [];
     collector = new CollectorProcess({ url: broker.url, name: 'one', store: ['--postgres', postgres.url, '--metrics', metrics.url], reportSeconds: 2, onReport: (report) => reports.push(report) });
     await collector.ready;
-    const spreadMs = Math.max(INTERVAL_MS, (devices * 1000) / CONNECTS_PER_SECOND);
+    const spreadMs = spreadOf(devices, CONNECTS_PER_SECOND);
     simulators = Simulators.start({ ports: [broker.port], devices, intervalMs: INTERVAL_MS, spreadMs });
     await sleep(spreadMs + INTERVAL_MS, undefined, { signal });
-    const cpuOf = (): number[] => servers.map(({ pid }) => familyCpuSeconds(pid()));
+    const cpuOf = (): number[] => servers.map(({ pid }) => familyCpuSecondsOf(pid()));
     const before = cpuOf();
     const steady = await measureSteady({ simulators, collector, brokerCpuSeconds: () => cpuSecondsOf(broker.pid), reports, options });
     const cpu = cpuOf().map((seconds, i) => (seconds - (before[i] ?? 0)) / steady.seconds);
@@ -48,7 +48,7 @@ export async function largeStoreBars(options: FleetBenchOptions & { folder: stri
     await metrics.stop();
     const figure = (id: string, what: string, value: number, unit: string): Bar => ({ id: `fleet.large-store.${id}`, what, value, unit, bar: '-', met: true });
     return [
-      ...[...steadyBars(options, steady), ...losses].map((bar) => ({ ...bar, id: bar.id.replace('fleet.', 'fleet.large-store.') })),
+      ...inSection('large-store', [...steadyBars(options, steady), ...losses]),
       figure('postgres-cpu', 'CPU of PostgreSQL', cpu[0] ?? NaN, 'cores'),
       figure('metrics-cpu', 'CPU of VictoriaMetrics', cpu[1] ?? NaN, 'cores'),
       figure('postgres-window', `growth of the database a window, over ${end.made} windows`, rows / end.made, 'bytes'),
@@ -66,29 +66,8 @@ export async function largeStoreBars(options: FleetBenchOptions & { folder: stri
 
 /** Without the write-ahead log, whose files are kept for reuse. */
 async function databaseBytes(url: string): Promise<number> {
-  const { Client } = requireOptional('pg', 'The bench of the fleet') as typeof import('pg');
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  try {
-    const { rows } = await client.query<{ bytes: string }>('SELECT pg_database_size(current_database()) AS bytes');
-    return Number(rows[0]?.bytes);
-  } finally {
-    await client.end();
-  }
-}
-
-/** User and system time of a process, of its children that live, and of those that have ended: PostgreSQL has a process a connection. */
-function familyCpuSeconds(pid: number): number {
-  const fieldsOf = (id: string): string[] => {
-    try {
-      return readFileSync(`/proc/${id}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
-    } catch {
-      return []; // it has ended meanwhile
-    }
-  };
-  const sum = (fields: string[], from: number, to: number): number => fields.slice(from, to).reduce((total, field) => total + Number(field), 0) / 100;
-  const children = readdirSync('/proc').filter((id) => /^\d+$/.test(id)).map(fieldsOf).filter(([, parent]) => Number(parent) === pid);
-  return children.reduce((total, fields) => total + sum(fields, 11, 13), sum(fieldsOf(String(pid)), 11, 15)); // utime, stime; of the parent cutime and cstime too
+  const [row] = await queryPostgres(url, 'SELECT pg_database_size(current_database()) AS bytes');
+  return Number(row?.['bytes']);
 }
 
 function bytesBelow(folder: string): number {

@@ -8,8 +8,9 @@ import { SqliteFleetStore } from '../../collector/sqlite-fleet-store.js';
 import { CollectorStore } from '../../collector/store.js';
 import { DeployError } from '../../errors.js';
 import type { Bar } from '../bars.js';
+import { cpuSecondsOf } from '../process-figures.js';
 import { startMosquitto } from '../transfer/mosquitto.js';
-import { CollectorProcess, cpuSecondsOf, type CollectReport } from './collector-process.js';
+import { CollectorProcess, type CollectReport } from './collector-process.js';
 import { BROKER_LINES } from './kills.js';
 import { exactQuantile, makeBodies } from './payloads.js';
 import type { FleetBenchOptions } from './options.js';
@@ -59,7 +60,7 @@ export async function loadBars(options: FleetBenchOptions & { folder: string }):
   let simulators: Simulators | undefined;
   try {
     await collector.ready;
-    const spreadMs = Math.max(INTERVAL_MS, (devices * 1000) / CONNECTS_PER_SECOND);
+    const spreadMs = spreadOf(devices, CONNECTS_PER_SECOND);
     simulators = Simulators.start({ ports: [broker.port], devices, intervalMs: INTERVAL_MS, spreadMs });
     const running = { simulators, collector, brokerCpuSeconds: () => cpuSecondsOf(broker.pid), reports, options };
     await sleep(spreadMs + INTERVAL_MS, undefined, { signal: options.signal });
@@ -75,6 +76,12 @@ export async function loadBars(options: FleetBenchOptions & { folder: string }):
     await broker.stop();
   }
 }
+
+/** Time within which all devices connect: at least an interval, over which their windows spread then. */
+export const spreadOf = (devices: number, connectsPerSecond: number): number => Math.max(INTERVAL_MS, (devices * 1000) / connectsPerSecond);
+
+/** The same bars as those of another section. */
+export const inSection = (section: string, bars: readonly Bar[]): Bar[] => bars.map((bar) => ({ ...bar, id: bar.id.replace('fleet.', `fleet.${section}.`) }));
 
 /** @throws DeployError E_BENCH */
 export function requireFiles(wanted: number): void {

@@ -9,11 +9,12 @@ import { openRollouts } from '../../rollout/server.js';
 import { defaultSpec } from '../../rollout/spec.js';
 import type { RolloutStore } from '../../rollout/store.js';
 import type { Bar } from '../bars.js';
+import { cpuSecondsOf } from '../process-figures.js';
 import { startMosquitto } from '../transfer/mosquitto.js';
 import { noisePackage } from '../transfer/packages.js';
-import { CollectorProcess, cpuSecondsOf, type CollectReport } from './collector-process.js';
+import { CollectorProcess, type CollectReport } from './collector-process.js';
 import { BROKER_LINES } from './kills.js';
-import { lossBars, requireFiles, settle, sqliteStore } from './load.js';
+import { inSection, lossBars, requireFiles, settle, spreadOf, sqliteStore } from './load.js';
 import type { FleetBenchOptions } from './options.js';
 import { FLEET } from './simulated-fleet.js';
 import { Simulators } from './simulator-process.js';
@@ -43,7 +44,7 @@ export async function rolloutBars(options: FleetBenchOptions & { folder: string 
   try {
     await Promise.all([collector.ready, publisher.start()]);
     rollouts.runner.start();
-    const spreadMs = Math.max(INTERVAL_MS, (devices * 1000) / CONNECTS_PER_SECOND);
+    const spreadMs = spreadOf(devices, CONNECTS_PER_SECOND);
     simulators = Simulators.start({ ports: [broker.port], devices, intervalMs: INTERVAL_MS, spreadMs, updates: true });
     await until(() => publisher.devices().length, devices, signal);
     const before = await simulators.state();
@@ -60,9 +61,10 @@ export async function rolloutBars(options: FleetBenchOptions & { folder: string 
     const { phase } = rollouts.store.require(ID).state;
     const end = await settle({ simulators, collector, options });
     await collector.stop();
+    const losses = await lossBars(sqliteStore(path), end);
     return [
       { id: 'fleet.rollout.updated', what: `devices of ${devices} that have fetched ${(packageBytes / 1e6).toFixed(1)} MB and run it, in waves of ${WAVES}; the roll-out is ${phase}`, value: after.updated - before.updated, unit: 'devices', bar: `= ${devices}`, met: after.updated - before.updated === devices && phase === 'complete' },
-      ...(await lossBars(sqliteStore(path), end)).filter(({ id }) => id !== 'fleet.p99-error').map((bar) => ({ ...bar, id: bar.id.replace('fleet.', 'fleet.rollout.'), what: `${bar.what}, during the roll-out` })),
+      ...inSection('rollout', losses.filter(({ id }) => id !== 'fleet.p99-error').map((bar) => ({ ...bar, what: `${bar.what}, during the roll-out` }))),
       ...figures({ seconds, lag, bytes: after.bytesReceived - before.bytesReceived, cpu, devices }),
     ];
   } finally {

@@ -58,7 +58,16 @@ export async function startVictoriaMetrics(folder: string, flags: readonly strin
   });
 }
 
-async function startServer(name: string, { url, signal, answers, spawn: begin }: { url: string; signal: NodeJS.Signals; answers: () => Promise<boolean>; spawn: () => ChildProcess }): Promise<StoreServer> {
+interface ServerOptions {
+  url: string;
+  /** Ends it. */
+  signal: NodeJS.Signals;
+  answers: () => Promise<boolean>;
+  spawn: () => ChildProcess;
+}
+
+/** @throws DeployError E_BENCH when it does not answer within a minute */
+export async function startServer(name: string, { url, signal, answers, spawn: begin }: ServerOptions): Promise<StoreServer> {
   let child: ChildProcess | undefined;
   const over = (): boolean => child === undefined || child.exitCode !== null || child.signalCode !== null;
   const stop = async (): Promise<void> => {
@@ -80,15 +89,16 @@ async function startServer(name: string, { url, signal, answers, spawn: begin }:
   return { url, pid: () => child?.pid ?? 0, start, stop };
 }
 
-async function accepts(url: string): Promise<boolean> {
+const accepts = (url: string): Promise<boolean> => queryPostgres(url, 'SELECT 1').then(() => true, () => false);
+
+/** Rows that a statement gives, on a connection of its own. @throws what pg throws, also when the server does not answer */
+export async function queryPostgres(url: string, statement: string): Promise<Readonly<Record<string, unknown>>[]> {
   const { Client } = requireOptional('pg', 'The bench of the fleet') as typeof import('pg');
   const client = new Client({ connectionString: url });
   client.on('error', () => undefined);
   try {
     await client.connect();
-    return true;
-  } catch {
-    return false;
+    return (await client.query<Record<string, unknown>>(statement)).rows;
   } finally {
     await client.end().catch(() => undefined);
   }

@@ -14,6 +14,7 @@ import { buildPipelinePackage } from '../../package/build.js';
 import { compressStages } from '../../package/compress.js';
 import { prepareModel } from '../../run/open.js';
 import { absentOf, type Absent, type Bar } from '../bars.js';
+import { memoryIn } from '../process-figures.js';
 import type { LabBenchOptions } from './options.js';
 
 /** Frames that thresholds are chosen by, and that judge them; a device takes more of them, over the same steps. */
@@ -38,8 +39,7 @@ function told(path: string): string {
 
 /** Memory that only this process has, bytes, from /proc; null when it is gone. */
 function ownBytes(pid: string): number | null {
-  const kilobytes = /^RssAnon:\s+(\d+)/m.exec(told(`/proc/${pid}/status`))?.[1];
-  return kilobytes === undefined ? null : 1024 * Number(kilobytes);
+  return memoryIn(told(`/proc/${pid}/status`), 'RssAnon');
 }
 
 /** Processes that this one started to adapt. */

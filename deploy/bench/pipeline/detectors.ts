@@ -11,7 +11,7 @@ import { quantizeModel } from '../../../runtime/quantize/quantize.js';
 import { createSession } from '../../../runtime/session.js';
 import { agreementOfModel } from '../../compress/box-agreement.js';
 import { preparedAs } from '../../compress/picture-options.js';
-import { readPicture, type SizedPicture } from '../../compress/samples.js';
+import { readPicture, type Feeds, type SizedPicture } from '../../compress/samples.js';
 import { readAnchors } from '../../evaluate/anchors.js';
 import { ap50, type ScoredBox } from '../../evaluate/average-precision.js';
 import { decoderFor, type DecodeOptions, type Decoder } from '../../evaluate/decode.js';
@@ -114,6 +114,8 @@ async function openTask(detector: Detector, { models, samples }: DetectorsBenchO
   return { ...detector, model, decode, decoder, size, pictures, truth, float };
 }
 
+const feedsOf = (pictures: Task['pictures'], half: Half): Feeds[] => pictures.filter((_, image) => inHalf(image, half)).map(({ feeds }) => feeds);
+
 /** What quantization and tuning made of the pictures of each half. */
 type Made = readonly { half: Half; int8: Uint8Array }[];
 
@@ -121,8 +123,7 @@ async function quantized({ model, decode, pictures }: Task): Promise<Made> {
   const agreement = agreementOfModel(model, {}, decode);
   const made: { half: Half; int8: Uint8Array }[] = [];
   for (const half of halves) {
-    const samples = pictures.filter((_, image) => inHalf(image, half)).map(({ feeds }) => feeds);
-    made.push({ half, int8: (await quantizeModel(model, samples, { format: 'int8', ...(agreement === undefined ? {} : { agreement }) })).model });
+    made.push({ half, int8: (await quantizeModel(model, feedsOf(pictures, half), { format: 'int8', ...(agreement === undefined ? {} : { agreement }) })).model });
   }
   return made;
 }
@@ -130,8 +131,7 @@ async function quantized({ model, decode, pictures }: Task): Promise<Made> {
 async function tuned({ model, pictures }: Task, made: Made): Promise<Made> {
   const better: { half: Half; int8: Uint8Array }[] = [];
   for (const { half, int8 } of made) {
-    const samples = pictures.filter((_, image) => inHalf(image, half)).map(({ feeds }) => feeds);
-    better.push({ half, int8: (await tuneThresholds(model, int8, samples, { steps: tuningSteps })).model });
+    better.push({ half, int8: (await tuneThresholds(model, int8, feedsOf(pictures, half), { steps: tuningSteps })).model });
   }
   return better;
 }

@@ -1,8 +1,8 @@
 /** How fast a package travels to a real daemon on this machine, and how much memory the daemon takes for it. */
-import { readFileSync } from 'node:fs';
 import type { PipelineReport } from '../../../agent/contracts/index.js';
 import { DeployError } from '../../errors.js';
 import type { Bar } from '../bars.js';
+import { memoryOf } from '../process-figures.js';
 import { percentile } from '../statistics.js';
 import { noisePackage } from './packages.js';
 import { openBench, type BenchDevice, type TransferBench } from './transfer-bench.js';
@@ -79,7 +79,4 @@ async function transfer({ publisher }: TransferBench, device: BenchDevice, { byt
 }
 
 /** Of the daemon's process, from the kernel. */
-function residentBytes({ process: { pid } }: BenchDevice): number {
-  const [, kibibytes] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid ?? 'self'}/status`, 'utf8')) ?? [];
-  return Number(kibibytes ?? 0) * 1024;
-}
+const residentBytes = ({ process: { pid } }: BenchDevice): number => memoryOf(pid ?? process.pid, 'VmRSS');
