@@ -12,12 +12,21 @@ import { rememberToolchain, removeStale } from './native-tree.mjs';
 export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const at = (...parts) => join(root, ...parts);
 
+/** The tree of the addon, and what it is configured with. */
+const release = 'native-release';
+const releaseArguments = ['-DCMAKE_BUILD_TYPE=Release'];
+
 export const log = (line) => process.stderr.write(`sterna: ${line}\n`);
 
 function run(command, args, options = {}) {
   const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], ...options });
   if (result.error) throw new Error(`${command} did not start: ${result.error.message}`);
   if (result.status !== 0) throw new Error(`${command} ${args.join(' ')} failed with exit code ${result.status ?? result.signal}`);
+}
+
+/** Runs a command, and beside it another one, which may fail. */
+function runBeside([command, args], [other, otherArgs], otherLog, options) {
+  run(process.execPath, [at('scripts', 'lib', 'beside.mjs'), JSON.stringify([command, ...args]), JSON.stringify([other, ...otherArgs]), otherLog], options);
 }
 
 function* filesBelow(folder, keep) {
@@ -43,10 +52,12 @@ function fingerprint(folders, keep, extra = []) {
   return hash.digest('hex');
 }
 
-/** Runs `work` unless the stamp says that it was done for the same inputs and `product` is there. */
+/** Whether the stamp says that the work was done for the same inputs, and `product` is there. */
+const isDone = ({ stamp, product, inputs }) => existsSync(product) && existsSync(stamp) && readFileSync(stamp, 'utf8') === inputs();
+
+/** Runs `work` unless it is done. */
 function step(name, { stamp, product, inputs, work }) {
-  const wanted = inputs();
-  if (existsSync(product) && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  if (isDone({ stamp, product, inputs })) return;
   const started = Date.now();
   log(`${name} ...`);
   work();
@@ -65,7 +76,9 @@ function installPackages() {
       // onnxruntime-node's install script would download GPU libraries; the CPU library is inside the package. A bare `npm ci` does not run it
       // either: package.json denies it (allowScripts), and for older npm the lock file does not mention it.
       const env = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' };
-      run('npm', ['ci', '--no-fund', '--no-audit', '--loglevel=error'], { env, shell: process.platform === 'win32' });
+      const install = ['npm', ['ci', '--no-fund', '--no-audit', '--loglevel=error']];
+      if (isDone(kernels)) run(...install, { env, shell: process.platform === 'win32' });
+      else runBeside(install, portableBuild(), at('build', `${release}-portable.log`), { env });
     },
   });
 }
@@ -76,12 +89,11 @@ export function removeStaleTree(name) {
   if (reason !== undefined) log(`build/${name} is configured afresh: ${reason}`);
 }
 
-/** The command that configures a native tree, unless that is done. */
+/** The command that configures a native tree. */
 export function configureCommand(name, cmakeArguments = []) {
   removeStaleTree(name);
   const folder = at('build', name);
-  if (existsSync(join(folder, 'CMakeCache.txt'))) return undefined;
-  const generator = findProgram('ninja') ? ['-G', 'Ninja'] : ['-G', 'Unix Makefiles'];
+  const generator = existsSync(join(folder, 'CMakeCache.txt')) ? [] : ['-G', findProgram('ninja') ? 'Ninja' : 'Unix Makefiles'];
   return ['cmake', ['-S', at('kernels'), '-B', folder, ...generator, ...cmakeArguments]];
 }
 
@@ -98,23 +110,29 @@ function runQuietly(label, logFile, [command, args]) {
   if (status !== 0) throw new Error(`${label} failed${signal ? ` with ${signal}` : ''}. The whole output is in ${logFile}`);
 }
 
-/** Configures (when needed) and builds a native tree; returns its folder. */
+function configure(name, cmakeArguments) {
+  runQuietly('configuring the native build', at('build', `${name}-configure.log`), configureCommand(name, cmakeArguments));
+}
+
+/** Configures and builds a native tree; returns its folder. */
 export function buildNative(name, cmakeArguments = [], targets = []) {
-  const configure = configureCommand(name, cmakeArguments);
-  if (configure !== undefined) runQuietly('configuring the native build', at('build', `${name}-configure.log`), configure);
+  configure(name, cmakeArguments);
   runQuietly('native build', at('build', `${name}-build.log`), buildCommand(name, targets));
   return at('build', name);
 }
 
-function buildKernels() {
-  const folder = at('build', 'native-release');
-  step('native kernels', {
-    stamp: join(folder, '.sterna-stamp'),
-    product: join(folder, 'sterna.node'),
-    inputs: () => fingerprint(['kernels'], /\.(cpp|h|cmake|txt|json)$/),
-    work: () => buildNative('native-release', ['-DCMAKE_BUILD_TYPE=Release'], ['sterna_node']),
-  });
+/** Configures for what needs no npm package, which is everything but the addon's own sources. @returns the command that compiles it */
+function portableBuild() {
+  configure(release, [...releaseArguments, '-DSTERNA_NODE=OFF']);
+  return buildCommand(release, ['sterna_core']);
 }
+
+const kernels = {
+  stamp: at('build', release, '.sterna-stamp'),
+  product: at('build', release, 'sterna.node'),
+  inputs: () => fingerprint(['kernels'], /\.(cpp|h|cmake|txt|json)$/),
+  work: () => buildNative(release, [...releaseArguments, '-DSTERNA_NODE=ON'], ['sterna_node']),
+};
 
 function buildTypeScript() {
   step('TypeScript', {
@@ -133,6 +151,6 @@ export function ensureSetup() {
   requireNode(20);
   requireTools(['g++', 'make', 'cmake'], log);
   installPackages();
-  buildKernels();
+  step('native kernels', kernels);
   buildTypeScript();
 }

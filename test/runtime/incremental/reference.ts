@@ -3,7 +3,7 @@ import { loadProgram, type CellMask, type LoadOptions, type NativeProgram } from
 import { activationFor } from '../../../runtime/engines/native.js';
 import { typeOf, type Graph, type Node } from '../../../runtime/graph/graph.js';
 import { graphFromOnnx } from '../../../runtime/graph/import.js';
-import { elementCount, fromNumbers, isByte, toNumbers, type TensorValue } from '../../../runtime/graph/tensor-value.js';
+import { allocate, elementCount, fromNumbers, isByte, toNumbers, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import { followPicture } from '../../../runtime/incremental/flow.js';
 import type { Piece } from '../../../runtime/ops/cell-flow.js';
 import { withRegions } from '../../../runtime/incremental/load.js';
@@ -155,7 +155,7 @@ export class Incremental {
 
 function zerosOf(graph: Graph, value: string): TensorValue {
   const { dtype, shape } = typeOf(graph, value);
-  return fromNumbers(dtype, shape, new Float64Array(elementCount(shape)));
+  return { dtype, dims: shape, data: allocate(dtype, elementCount(shape)) };
 }
 
 function flipped(value: TensorValue | undefined, flip: boolean): TensorValue {
