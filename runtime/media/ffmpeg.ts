@@ -134,16 +134,23 @@ async function* decodeOneSize(source: FfmpegInput, signal: AbortSignal, tally: T
 }
 
 /**
+ * The weights of the channels add up to 1. For samples that are floats ffmpeg leaves them as they are, sqrt(0.5) each for two channels, so that what is
+ * the same on both becomes louder by 3 dB, and full scale becomes 1.41.
+ */
+const oneChannel = 'aresample=rematrix_maxval=1';
+
+/**
  * The sound of a file, stream or device, mixed to one channel and resampled: 32-bit floats, as many bytes at a time as came.
+ * @param tally `dropped` counts how often the buffer of a sound card has run over, each time with a loss of samples
  * @throws RuntimeError E_FFMPEG_MISSING, E_MEDIA with ffmpeg's last line
  */
-export async function* decodeSound(source: FfmpegInput & { rate: number }, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* decodeSound(source: FfmpegInput & { rate: number }, signal: AbortSignal, tally: Pick<Tally, 'dropped'> = { dropped: 0 }): AsyncGenerator<Uint8Array, void, undefined> {
   const { input, rate, strict } = source;
   const words = [
     '-hide_banner', '-nostdin', '-nostats', '-loglevel', 'info', ...(strict ? ['-xerror'] : []),
-    ...input, '-map', '0:a:0', '-vn', '-sn', '-dn', '-ac', '1', '-ar', String(rate), '-flush_packets', '1', '-f', 'f32le', 'pipe:1',
+    ...input, '-map', '0:a:0', '-vn', '-sn', '-dn', '-af', oneChannel, '-ac', '1', '-ar', String(rate), '-flush_packets', '1', '-f', 'f32le', 'pipe:1',
   ];
-  const log = new Log({ dropped: 0, broken: 0 }, () => undefined);
+  const log = new Log({ dropped: 0, broken: 0 }, () => undefined, () => { tally.dropped++; });
   let count = 0;
   for await (const bytes of readFfmpeg(source, { arguments: words, what: 'sound', log }, signal)) {
     count += bytes.length;
@@ -187,20 +194,29 @@ const damagedPicture = /corrupt decoded frame|Error while decoding stream|Error 
 /** What its buffer of input pictures says of one that has another size than the first, with `-reinit_filter 0`. */
 const otherSize = /filter context - w: (\d+) h: (\d+) .*incoming frame - w: (\d+) h: (\d+)/;
 
-/** The tail of ffmpeg's log, and what it says of the pictures: rate of the output, damage, another size. */
+/** What ALSA's input says when nobody has read in time: the samples between are lost. */
+const overrun = /ALSA buffer xrun/;
+/** What ffmpeg ends with when an input could not be opened, whatever the reason was. */
+const noReason = /: Input\/output error$/;
+/** What a part of ffmpeg says: its name and address, then the text. */
+const saidBy = /^\[[^\]]+ @ 0x[0-9a-f]+\] (.+)$/;
+
+/** The tail of ffmpeg's log, and what it says of the pictures (rate of the output, damage, another size) and of lost sound. */
 class Log {
   readonly #lines: string[] = [];
   #rest = '';
   #inOutput = false;
   readonly #tally: Tally;
   readonly #onResized: () => void;
+  readonly #onOverrun: () => void;
   outputFps: number | undefined;
   /** The pictures have another size than the first one had. */
   resized = false;
 
-  constructor(tally: Tally, onResized: () => void) {
+  constructor(tally: Tally, onResized: () => void, onOverrun: () => void = () => undefined) {
     this.#tally = tally;
     this.#onResized = onResized;
+    this.#onOverrun = onOverrun;
   }
 
   follow(stream: Readable): void {
@@ -210,7 +226,10 @@ class Log {
 
   /** The last line that says something, without credentials. */
   lastLine({ name }: FfmpegInput): string | undefined {
-    const line = [...this.#lines, this.#rest].map((text) => text.trim()).filter((text) => text !== '').at(-1);
+    const lines = [...this.#lines, this.#rest].map((text) => text.trim()).filter((text) => text !== '');
+    // A device's own input says why it cannot be opened, and ffmpeg then calls it an error of input or output.
+    const reason = noReason.test(lines.at(-1) ?? '') ? saidBy.exec(lines.at(-2) ?? '')?.[1] : undefined;
+    const line = reason ?? lines.at(-1);
     return line === undefined ? undefined : redact(line.replaceAll(name, redact(name)));
   }
 
@@ -223,6 +242,7 @@ class Log {
       const fps = this.#inOutput ? /, ([\d.]+) fps/.exec(line)?.[1] : undefined;
       if (fps !== undefined && Number(fps) > 0) this.outputFps = Number(fps);
       if (damagedPicture.test(line)) this.#tally.broken++;
+      if (overrun.test(line)) this.#onOverrun();
       const [, width, height, newWidth, newHeight] = otherSize.exec(line) ?? [];
       if (!this.resized && (width !== newWidth || height !== newHeight)) {
         this.resized = true;

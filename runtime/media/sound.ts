@@ -41,6 +41,8 @@ interface Plan {
   input: string[];
   live: boolean;
   stdin?: boolean;
+  /** A sound card, which never ends by itself. */
+  device?: boolean;
 }
 
 /** Whether an input is meant to be heard, by its name: `alsa:`, `pulse:`, `pcm:`, `sound:` and files of sound. */
@@ -51,7 +53,8 @@ export function isSoundInput(spec: string): boolean {
 /**
  * Opens sound: a file (WAV, FLAC, Ogg, MP3 or the sound track of a video), `rtsp://...`, `alsa:DEVICE` (`alsa:default`), `pulse:SOURCE`, or
  * `pcm:FORMAT:RATE:CHANNELS` for raw samples on standard input. `sound:` may precede any of them. Channels are mixed to one.
- * Nothing is decoded before the iteration starts. The last chunk of a file is filled up with silence.
+ * Nothing is decoded before the iteration starts. The last chunk of a file is filled up with silence. A device that ends is an error, E_MEDIA; samples
+ * that a card has lost leave a gap in the numbers of the chunks, and count as one that was dropped.
  * @throws RuntimeError E_OPTION, E_MEDIA when there is no such input, E_FFMPEG_MISSING
  */
 export function openSoundSource(spec: string, options: SoundOptions = {}): SoundSource {
@@ -71,13 +74,18 @@ function planOf(spec: string): Plan {
   const [, scheme = '', rest = ''] = /^([a-z][a-z0-9+.-]*):(.*)$/is.exec(spec) ?? [];
   const live = (input: string[]): Plan => ({ input, live: true });
   switch (scheme.toLowerCase()) {
-    case 'alsa': return live(['-f', 'alsa', '-i', rest === '' ? 'default' : rest]);
-    case 'pulse': return live(['-f', 'pulse', '-i', rest === '' ? 'default' : rest]);
+    case 'alsa': return { ...live(['-f', 'alsa', '-i', alsaName(rest)]), device: true };
+    case 'pulse': return { ...live(['-f', 'pulse', '-i', rest === '' ? 'default' : rest]), device: true };
     case 'pcm': return { ...live(pcmInput(rest)), stdin: true };
     case 'rtsp':
     case 'rtsps': return live(['-fflags', 'nobuffer', ...overRtsp(spec)]);
     default: return fileOf(spec);
   }
+}
+
+/** ffmpeg asks for two channels of 16 bits, which many a microphone does not have: `plughw` is the same card, and converts. */
+function alsaName(device: string): string {
+  return device === '' ? 'default' : device.replace(/^hw(?=:|$)/, 'plughw');
 }
 
 function pcmInput(text: string): string[] {
@@ -185,11 +193,20 @@ class FfmpegSound implements SoundSource {
   }
 
   async #capture(ring: DropOldestRing<AudioChunk>, signal: AbortSignal): Promise<void> {
-    const clock = new CaptureClock(this.#options.rate);
+    let clock = new CaptureClock(this.#options.rate);
     this.#clock = clock;
-    let sequence = 0;
-    for await (const { samples, arrivedMs } of this.#chunks(signal)) {
+    const overruns = { dropped: 0 };
+    let [sequence, known] = [0, 0];
+    for await (const { samples, arrivedMs } of this.#chunks(signal, overruns)) {
       if (signal.aborted) return;
+      if (overruns.dropped > known) {
+        // Nobody knows how many samples are missing, so the clock cannot go on counting.
+        sequence += overruns.dropped - known;
+        ring.dropped += overruns.dropped - known;
+        known = overruns.dropped;
+        clock = new CaptureClock(this.#options.rate);
+        this.#clock = clock;
+      }
       ring.push(this.#chunk(samples, sequence++, { capturedMs: clock.arrived(samples.length, arrivedMs) }));
     }
   }
@@ -209,16 +226,18 @@ class FfmpegSound implements SoundSource {
     }
   }
 
-  async *#chunks(signal: AbortSignal): AsyncGenerator<{ samples: Float32Array; arrivedMs: number }, void, undefined> {
+  async *#chunks(signal: AbortSignal, overruns?: { dropped: number }): AsyncGenerator<{ samples: Float32Array; arrivedMs: number }, void, undefined> {
     const { rate, step, loop = false, stallMs = 5000 } = this.#options;
-    const { input, live, stdin = false } = this.#plan;
+    const { input, live, stdin = false, device = false } = this.#plan;
     const chunker = new Chunker(step);
     do {
-      for await (const bytes of decodeSound({ input, name: this.#name, rate, stdin, strict: !live, ...(live ? { stallMs } : {}) }, signal)) {
+      for await (const bytes of decodeSound({ input, name: this.#name, rate, stdin, strict: !live, ...(live ? { stallMs } : {}) }, signal, overruns)) {
         const arrivedMs = performance.now();
         for (const samples of chunker.push(bytes)) yield { samples, arrivedMs };
       }
     } while (loop && !live && !signal.aborted);
+    // ffmpeg tells of an error of a device that it has read from, and ends as it does at the end of a file.
+    if (device && !signal.aborted) throw new RuntimeError('E_MEDIA', `${redact(this.#name)} has ended: the device is gone, or the system of sound was stopped`, { details: { source: redact(this.#name) } });
     const rest = chunker.rest();
     if (rest !== undefined) yield { samples: rest, arrivedMs: performance.now() };
   }

@@ -88,6 +88,14 @@ describe.skipIf(ffmpeg === null)('sound of files', () => {
     await expect(collect(openSoundSource(at(name)))).rejects.toMatchObject({ code: 'E_MEDIA', message: expect.stringMatching(message) as unknown });
   });
 
+  it.each([[2, 1], [6, 1], [2, 0.5]])('has the mean of %d channels, also at full scale (%d)', async (channels, level) => {
+    const tone = (i: number): number => Math.round(32_767 * level * Math.sin((2 * Math.PI * 440 * i) / 16_000));
+    writeFileSync(at('full.wav'), wave(Int16Array.from({ length: 8000 * channels }, (_, i) => tone(Math.floor(i / channels))), { channels }));
+    const samples = (await collect(openSoundSource(at('full.wav')))).flatMap((chunk) => [...chunk.samples]);
+    expect(Math.max(...samples.map(Math.abs))).toBeCloseTo(level, 3);
+    expect(Math.max(...samples.map((value, i) => Math.abs(value - tone(i) / 32_768)))).toBeLessThan(1e-3);
+  });
+
   it('plays a file at its own pace when asked to', async () => {
     const started = performance.now();
     const chunks = await collect(openSoundSource(at('tone.wav'), { realtime: true }));
@@ -153,6 +161,34 @@ describe('live sound', () => {
     microphone('head -c 6400 /dev/zero; exit 0');
     await hear().catch(() => undefined);
     expect(chunks.map(({ sequence }) => sequence)).toEqual([0, 1, 0]);
+  });
+
+  it('takes the end of a device for a loss, also where ffmpeg ends as at the end of a file', async () => {
+    microphone('head -c 6400 /dev/zero; echo "alsa:default: Input/output error" >&2; exit 0');
+    await expect(collect(openSoundSource('alsa:default'))).rejects.toMatchObject({ code: 'E_MEDIA', message: expect.stringMatching(/alsa:default has ended/) as unknown });
+    // What comes over standard input has an end.
+    expect((await collect(openSoundSource('pcm:s16le:16000:1'))).length).toBe(1);
+  });
+
+  it.each([['alsa:hw:1,0', 'plughw:1,0'], ['alsa:hw', 'plughw'], ['alsa:', 'default'], ['alsa:hwmic', 'hwmic'], ['alsa:dsnoop:0', 'dsnoop:0']])('asks ALSA of %s for %s, which converts', async (spec, name) => {
+    microphone('echo "$@" >&2; exit 1');
+    await expect(collect(openSoundSource(spec))).rejects.toThrow(`-f alsa -i ${name} -map`);
+  });
+
+  it('says why a device cannot be opened rather than that it cannot', async () => {
+    microphone('printf "ALSA lib pcm.c:1:(snd_pcm_open) busy\\n[alsa @ 0x55d1c0ffee] cannot open audio device default (Device or resource busy)\\ndefault: Input/output error\\n" >&2; exit 1');
+    await expect(collect(openSoundSource('alsa:default'))).rejects.toThrow(/^alsa:default cannot be decoded: cannot open audio device default \(Device or resource busy\)$/);
+  });
+
+  it('leaves a gap where the buffer of the card has run over, and begins to count the time anew', async () => {
+    microphone('head -c 12800 /dev/zero; sleep 0.4; echo "[alsa @ 0x55d1c0ffee] ALSA buffer xrun." >&2; sleep 0.4; head -c 12800 /dev/zero; exec sleep 60');
+    const source = openSoundSource('alsa:default', { stallMs: 20_000 });
+    const chunks: AudioChunk[] = [];
+    for await (const chunk of source) if (chunks.push(chunk) === 4) break;
+    expect(chunks.map(({ sequence }) => sequence)).toEqual([0, 1, 3, 4]);
+    expect(source.dropped).toBe(1);
+    // 0.8 s were lost or late; by the number of samples it would be 0.1 s.
+    expect((chunks[2]?.capturedMs ?? 0) - (chunks[1]?.capturedMs ?? 0)).toBeGreaterThan(500);
   });
 
   it('drops the oldest chunks of a slow consumer, and counts them', async () => {
