@@ -13,7 +13,7 @@ import { leastCpuMs } from './features.js';
 const decisionsARound = 100;
 
 /** The student's pipeline on one thread. */
-async function ears(gate: object): Promise<Pipeline> {
+export async function ears(gate: object): Promise<Pipeline> {
   const { bytes } = await buildSirenPackage({ settings: { gate } });
   return createPipeline(await openPackage(bytes), { threads: 1 });
 }

@@ -21,6 +21,7 @@ const withData = (measure: (options: SoundBenchOptions & { models: string; sound
 export const sections: Readonly<Record<string, (options: SoundBenchOptions) => Promise<Bar[] | Absent>>> = {
   features: async () => (await import('./features.js')).featureBars(),
   listening: async () => (await import('./listening.js')).listeningBars(),
+  columns: async (options) => (await import('./columns.js')).columnBars(options),
   stream: async (options) => (await import('./stream.js')).streamBars(options),
   sirens: async (options) => (await import('./sirens.js')).sirenBars(options),
   published: withData(async (options) => (await import('./published.js')).publishedBars(options)),

@@ -27,6 +27,6 @@ describe.skipIf(nativeMissing !== undefined)('the bench of sound', () => {
   it('names what a section needs, and refuses sections that do not exist', async () => {
     const { code, out } = await captureCli(['--json', 'bench-sound', '--only', 'published']);
     expect([code, JSON.parse(out) as object]).toMatchObject([0, { bars: [], absent: { published: 'it needs --models FOLDER and --sounds FOLDER' } }]);
-    expect(await captureCli(['bench-sound', '--only', 'nothing'])).toMatchObject({ code: 1, err: expect.stringMatching(/E_BENCH.*features, listening, stream, sirens, published, student-cost, student, labels/) as unknown });
+    expect(await captureCli(['bench-sound', '--only', 'nothing'])).toMatchObject({ code: 1, err: expect.stringMatching(/E_BENCH.*features, listening, columns, stream, sirens, published, student-cost, student, labels/) as unknown });
   });
 });
