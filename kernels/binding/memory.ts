@@ -8,3 +8,12 @@ import { loadAddon } from './load.js';
 export function frugalMemory(): boolean {
   return loadAddon().frugalMemory();
 }
+
+/**
+ * Copies the bytes of one view into another one of as many. `set` of typed arrays copies memory that threads share word by word, or byte by byte
+ * where it is not aligned, which takes two to four times as long; nothing may write to it meanwhile.
+ * @throws KernelError E_NATIVE_MISSING, E_ARGUMENT
+ */
+export function copyBytes(target: ArrayBufferView, source: ArrayBufferView): void {
+  loadAddon().copyBytes(target, source);
+}

@@ -1,6 +1,9 @@
-// frugalMemory(): tells the C allocator to give memory back rather than to keep it.
+// frugalMemory(): tells the C allocator to give memory back rather than to keep it. copyBytes(target, source): memcpy.
+#include <cstring>
+
 #include "node/errors.h"
 #include "node/register.h"
+#include "node/views.h"
 
 #if defined(__GLIBC__)
 #include <malloc.h>
@@ -23,8 +26,22 @@ Napi::Value FrugalMemory(const Napi::CallbackInfo& info) {
 #endif
 }
 
+Napi::Value CopyBytes(const Napi::CallbackInfo& info) {
+  const std::optional<Bytes> target = BytesOf(info[0]), source = BytesOf(info[1]);
+  if (!target || !source || target->size != source->size) {
+    const std::string received = target && source ? std::to_string(target->size) + " and " + std::to_string(source->size) + " bytes" : "no view, or a detached one";
+    ThrowArgument(info.Env(), "Expected two views of as many bytes but received " + received);
+    return info.Env().Undefined();
+  }
+  if (target->size > 0) std::memmove(target->data, source->data, target->size);
+  return info.Env().Undefined();
+}
+
 }  // namespace
 
-void RegisterMemory(Napi::Object exports) { SetFunction(exports, "frugalMemory", FrugalMemory); }
+void RegisterMemory(Napi::Object exports) {
+  SetFunction(exports, "frugalMemory", FrugalMemory);
+  SetFunction(exports, "copyBytes", CopyBytes);
+}
 
 }  // namespace sterna_node

@@ -1,6 +1,6 @@
 import type { Attribute } from './attributes.js';
 import { RuntimeError } from '../errors.js';
-import { constantElements, limitsOf, producersOf, removeDead, sortNodes, typeOf, type Graph, type GraphLimits, type Node } from './graph.js';
+import { constantElements, consumersOf, limitsOf, producersOf, removeDead, sortNodes, typeOf, type Graph, type GraphLimits, type Node } from './graph.js';
 import type { TensorValue, ValueType } from './tensor-value.js';
 
 export interface NodeSpec {
@@ -14,11 +14,12 @@ export interface NodeSpec {
 /** Who makes each value of a graph, and who reads it. */
 interface Uses {
   readonly producers: ReadonlyMap<string, Node>;
-  readonly users: ReadonlyMap<string, ReadonlySet<Node>>;
+  readonly users: ReadonlyMap<string, Set<Node> | readonly Node[]>;
 }
 
 /** Of a graph: its interface as sets, too. */
 interface GraphUses extends Uses {
+  readonly users: ReadonlyMap<string, readonly Node[]>;
   readonly inputs: ReadonlySet<string>;
   readonly outputs: ReadonlySet<string>;
 }
@@ -29,25 +30,17 @@ const knownUses = new WeakMap<Graph, GraphUses>();
 function usesOf(graph: Graph): GraphUses {
   const known = knownUses.get(graph);
   if (known !== undefined) return known;
-  const users = new Map<string, Set<Node>>();
-  for (const node of graph.nodes) for (const input of node.inputs) if (input !== '') addUser(users, input, node);
-  const uses = { producers: producersOf(graph.nodes), users, inputs: new Set(graph.inputs), outputs: new Set(graph.outputs) };
+  const uses = { producers: producersOf(graph.nodes), users: consumersOf(graph.nodes), inputs: new Set(graph.inputs), outputs: new Set(graph.outputs) };
   knownUses.set(graph, uses);
   return uses;
-}
-
-function addUser(users: Map<string, Set<Node>>, value: string, node: Node): void {
-  const readers = users.get(value);
-  if (readers === undefined) users.set(value, new Set([node]));
-  else readers.add(node);
 }
 
 /** What an editor has of its own, from the first change on. */
 interface Edits {
   readonly nodes: Set<Node>;
   readonly producers: Map<string, Node>;
-  /** The sets are those of `Uses` until they change. */
-  readonly users: Map<string, Set<Node> | ReadonlySet<Node>>;
+  /** The lists are those of the graph until they change: a set for each value would take most of the memory that a pass needs. */
+  readonly users: Map<string, Set<Node> | readonly Node[]>;
 }
 
 /**
@@ -88,8 +81,8 @@ export class GraphEditor {
   /** The readers of a value as a set that this editor may change. */
   private readersOf(value: string): Set<Node> {
     const { users } = this.editing;
-    const [given, current] = [this.before.users.get(value), users.get(value)];
-    if (current instanceof Set && current !== given) return current;
+    const current = users.get(value);
+    if (current instanceof Set) return current;
     const own = new Set(current);
     users.set(value, own);
     return own;
@@ -146,7 +139,7 @@ export class GraphEditor {
   /** The only reader of a value, when there is exactly one and the value is not an output of the graph. */
   soleConsumer(value: string): Node | undefined {
     const users = this.uses.users.get(value);
-    if (users === undefined || users.size !== 1 || this.isOutput(value)) return undefined;
+    if (users === undefined || (users instanceof Set ? users.size : users.length) !== 1 || this.isOutput(value)) return undefined;
     for (const user of users) return user;
     return undefined;
   }

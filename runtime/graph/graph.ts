@@ -79,11 +79,11 @@ export function inputsBehind(graph: Graph, value: string): string[] {
 export function consumersOf(nodes: readonly Node[]): Map<string, Node[]> {
   const consumers = new Map<string, Node[]>();
   for (const node of nodes) {
-    for (const input of new Set(node.inputs)) {
+    for (const input of node.inputs) {
       if (input === '') continue;
       const list = consumers.get(input);
       if (list === undefined) consumers.set(input, [node]);
-      else list.push(node);
+      else if (list.at(-1) !== node) list.push(node);
     }
   }
   return consumers;
@@ -120,6 +120,13 @@ interface Visit {
 
 /** Depth-first with an explicit stack: a hostile chain of nodes must not exhaust the call stack. */
 function visit(start: Node, { known, producers, state, sorted }: Visit): void {
+  if (state.has(start)) return;
+  // In a graph that is sorted already, as most of each is, there is nothing to wait for.
+  if (start.inputs.every((input) => input === '' || known.has(input) || state.get(producers.get(input) ?? start) === 'done')) {
+    state.set(start, 'done');
+    sorted.push(start);
+    return;
+  }
   const stack: { node: Node; next: number }[] = [{ node: start, next: 0 }];
   for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
     const { node } = top;
@@ -168,11 +175,17 @@ export function removeDead(graph: Graph): Graph {
   };
 }
 
-/** The entries whose keys `keep` accepts; the very same map when it accepts all. */
+/** The entries whose keys `keep` accepts; the very same map when it accepts all, which most passes leave so. */
 function filtered<T>(map: ReadonlyMap<string, T>, keep: (name: string) => boolean): ReadonlyMap<string, T> {
+  let dropped = false;
+  for (const name of map.keys()) {
+    dropped = !keep(name);
+    if (dropped) break;
+  }
+  if (!dropped) return map;
   const kept = new Map<string, T>();
   for (const [name, value] of map) if (keep(name)) kept.set(name, value);
-  return kept.size === map.size ? map : kept;
+  return kept;
 }
 
 /** A copy that shares nothing mutable with the original but the constants' element arrays. */

@@ -1,4 +1,5 @@
 import { KernelError, kernelErrorCodes, type KernelErrorCode } from '../../kernels/binding/index.js';
+import { copyBytes } from '../../kernels/binding/memory.js';
 import { RuntimeError, runtimeErrorCodes, type RuntimeErrorCode } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import type { ApartOptions, CompileAnswer, CompiledModel } from './compile-message.js';
@@ -22,7 +23,7 @@ const bytesOf = (source: Uint8Array | Graph): number =>
 function shared(source: Uint8Array): Uint8Array {
   if (source.buffer instanceof SharedArrayBuffer) return source;
   const bytes = new Uint8Array(new SharedArrayBuffer(source.length));
-  bytes.set(source);
+  copyBytes(bytes, source);
   return bytes;
 }
 

@@ -1,4 +1,5 @@
 import { RuntimeError } from '../errors.js';
+import { copyBytes } from '../graph/copy-bytes.js';
 import { elementCount, type Shape } from '../graph/tensor-value.js';
 import {
   absent, encodeAttributes, headerBytes, location, maximumRank, opCodes, opHeaderBytes, programMagic, programVersion, sectionAlignment, tensorBytes, wireBytes, wireDType,
@@ -80,7 +81,7 @@ export class ProgramWriter {
     this.tensors.forEach((tensor, i) => this.writeTensor(view, tensorsAt + i * tensorBytes, tensor));
     this.writeOps(bytes, view, opsAt);
     [...inputs, ...outputs].forEach((id, i) => view.setUint32(idsAt + 4 * i, id, true));
-    for (const [data, offset] of this.constantOffsets) bytes.set(data, constantsAt + offset);
+    for (const [data, offset] of this.constantOffsets) copyBytes(bytes.subarray(constantsAt + offset, constantsAt + offset + data.length), data);
     return bytes;
   }
 

@@ -1,4 +1,5 @@
 import { RuntimeError } from '../errors.js';
+import { copyBytes } from '../graph/copy-bytes.js';
 import { allocate, elementCount, isBig, subByteBits, type DType, type NarrowType, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
 import { bfloat16ToNumber, float16ToNumber } from './float16.js';
 import type { WireInt64, WireTensor } from './messages.js';
@@ -101,7 +102,7 @@ function fromRaw(raw: Uint8Array, dataType: number, count: number, name: string)
   else if (dataType === 4) for (let i = 0; i < count; i++) out[i] = view.getUint16(2 * i, true);
   else if (dataType === 5) for (let i = 0; i < count; i++) out[i] = view.getInt16(2 * i, true);
   else if (subByteBits(dtype) < 8) unpackBits(raw, dtype, out);
-  else new Uint8Array(out.buffer).set(raw); // the hosts Sterna runs on are little-endian, as the wire is
+  else copyBytes(new Uint8Array(out.buffer), raw); // the hosts Sterna runs on are little-endian, as the wire is
   return out;
 }
 

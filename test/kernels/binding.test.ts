@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 
 import { describeCpu, KernelError, loadProgram, measurePeaks, type NativeProgram, readCores, stripBytes } from '../../kernels/binding/index.js';
 import { candidates, loadAddon, remedy, requireFirst } from '../../kernels/binding/load.js';
+import { copyBytes } from '../../kernels/binding/memory.js';
 import { f, geometry, ProgramWriter } from './support/program-writer.js';
 
 /** y = x * 2 + 1 on [4] floats. */
@@ -405,5 +406,28 @@ describe('stripBytes', () => {
   it('refuses what is no strip', () => {
     expect(() => stripBytes([depthwise])).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }));
     expect(() => stripBytes([depthwise, { ...depthwise, stride: 0 }])).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }));
+  });
+});
+
+describe('copyBytes', () => {
+  it('copies between memory of one thread and memory that threads share, aligned or not, and nothing beside', () => {
+    const source = new Uint8Array(new SharedArrayBuffer(40));
+    source.set(Uint8Array.from(source, (_, i) => i));
+    const target = new Uint8Array(12).fill(255);
+    copyBytes(target.subarray(1, 8), source.subarray(3, 10));
+    expect([...target]).toEqual([255, 3, 4, 5, 6, 7, 8, 9, 255, 255, 255, 255]);
+    const floats = new Float32Array(2);
+    copyBytes(floats, new Uint8Array(Float32Array.of(1.5, -2).buffer));
+    expect([...floats]).toEqual([1.5, -2]);
+    copyBytes(new Uint8Array(0), new Uint8Array(0));
+  });
+
+  it('refuses views of different lengths, detached ones, and what is none', () => {
+    const bytes = new Uint8Array(4);
+    expect(() => copyBytes(bytes, new Uint8Array(5))).toThrow(expect.objectContaining({ code: 'E_ARGUMENT', message: expect.stringContaining('4 and 5 bytes') as string }) as Error);
+    expect(() => copyBytes(bytes, 'text' as never)).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }) as Error);
+    const gone = new Uint8Array(4);
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    expect(() => copyBytes(bytes, gone)).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }) as Error);
   });
 });

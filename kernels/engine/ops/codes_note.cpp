@@ -12,8 +12,12 @@ constexpr int32_t kMaxProduct = 127;  // of a level pair of 4.6 bits (gemm_w46/r
 
 int32_t LargestWeight(const OpContext& context) {
   const int8_t* w = reinterpret_cast<const int8_t*>(context.Constant(kW));
-  int32_t largest = 0;
-  for (int64_t i = 0; i < context.Input(kW)->elements; ++i) largest = std::max<int32_t>(largest, w[i] < 0 ? -w[i] : w[i]);
+  const int64_t count = context.Input(kW)->elements;
+  uint8_t largest = 0;  // bytes throughout: compilers have vectors for that
+  for (int64_t i = 0; i < count; ++i) {
+    const uint8_t size = static_cast<uint8_t>(w[i] < 0 ? -w[i] : w[i]);
+    largest = size > largest ? size : largest;
+  }
   return largest;
 }
 

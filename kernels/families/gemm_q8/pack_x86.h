@@ -57,7 +57,22 @@ static inline void PackQ8(const PackQ8Shape& s, const int8_t* w, const int32_t* 
   int32_t* corrected = static_cast<int32_t*>(packed);
   PackBiasQ8(s, w, bias, a_zp, corrected);
   int8_t* out = reinterpret_cast<int8_t*>(corrected + RoundUp(s.n, s.lanes));
-  ForEachPacked(s, w, [&out](int8_t weight) { *out++ = weight; });
+  const size_t width = s.max_vectors * s.lanes, channels = RoundUp(s.n, s.lanes);
+  for (size_t first = 0; first < channels; first += width) {
+    const size_t end = first + width < channels ? first + width : channels;
+    for (size_t p = 0; p < s.k; p += kGemmDepth) {
+      for (size_t o = first; o < end; ++o, out += kGemmDepth) {
+        int8_t lane[kGemmDepth] = {0, 0, 0, 0};
+        const size_t depth = o >= s.n ? 0 : s.k - p < kGemmDepth ? s.k - p : kGemmDepth;
+        if (depth == kGemmDepth) {
+          __builtin_memcpy(lane, w + o * s.k + p, kGemmDepth);
+        } else {
+          for (size_t d = 0; d < depth; ++d) lane[d] = w[o * s.k + p + d];
+        }
+        __builtin_memcpy(out, lane, kGemmDepth);
+      }
+    }
+  }
 }
 
 }  // namespace sterna

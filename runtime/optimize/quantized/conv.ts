@@ -77,7 +77,8 @@ function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
   const { stored, q } = quantized;
   if (q.blocks !== undefined || (q.scales.length > 1 && q.axis !== 0)) return undefined;
   const outputs = stored.dims[0] ?? 1;
-  const scales = Float32Array.from({ length: outputs }, (_, o) => q.scales[q.scales.length === 1 ? 0 : o] ?? 1);
+  const scales = new Float32Array(outputs);
+  for (let o = 0; o < outputs; o++) scales[o] = q.scales[q.scales.length === 1 ? 0 : o] ?? 1;
   // As every quantizer writes them: nothing to convert.
   if (stored.dtype === 'int8' && stored.data instanceof Int8Array && q.zeroPoints.every((zeroPoint) => zeroPoint === 0)) {
     return stored.data.includes(-128) ? undefined : { values: stored, scales };
@@ -92,7 +93,7 @@ function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
 /** Bias in steps of x_scale * w_scale, or undefined when it is not constant or does not fit 32 bits. */
 function integerBias(editor: Rewriter, name: string, steps: Float32Array): TensorValue | undefined {
   const constant = editor.constant(name);
-  const bias = constant === undefined ? dequantizedConstant(editor, name) : Float64Array.from(toNumbers(constant));
+  const bias = constant === undefined ? dequantizedConstant(editor, name) : mapNumbers(toNumbers(constant), (b) => b);
   if (bias?.length !== steps.length) return undefined;
   const values = bias.map((b, o) => Math.round(b / (steps[o] ?? 1)));
   const [low, high] = rangeOf('int32');
