@@ -1,5 +1,6 @@
 import { graphToOnnx } from '../../runtime/graph/export.js';
-import type { Graph, Node } from '../../runtime/graph/graph.js';
+import { float } from '../../runtime/graph/attributes.js';
+import { typeOf, type Graph, type Node } from '../../runtime/graph/graph.js';
 import { elementCount, float32s, type TensorValue, type ValueType } from '../../runtime/graph/tensor-value.js';
 import { constantsToInputs, differentiate } from '../../runtime/gradients/differentiate.js';
 import { extendGraph, type Extension } from '../../runtime/gradients/extend.js';
@@ -26,6 +27,22 @@ function weightsByPlace(graph: Graph, of: (op: string) => boolean = () => true):
 
 /** Weights, biases and peepholes of recurrent layers. */
 export const recurrentWeights = (graph: Graph): string[] => weightsByPlace(graph, (op) => op === 'RNN' || op === 'GRU' || op === 'LSTM');
+
+/** HardSwish as a product with its gate, which its gradient reads, too: the engine finds that the two gates are one. */
+function withGates(graph: Graph): Graph {
+  const types = new Map(graph.types);
+  const nodes = graph.nodes.flatMap((node): Node[] => {
+    if (node.op !== 'HardSwish') return [node];
+    const [x = ''] = node.inputs;
+    const gate = `${node.outputs[0] ?? node.name}.gate`;
+    types.set(gate, typeOf(graph, x));
+    return [
+      { ...node, name: gate, op: 'HardSigmoid', outputs: [gate], attributes: new Map([['alpha', float(1 / 6)], ['beta', float(0.5)]]) },
+      { ...node, op: 'Mul', inputs: [x, gate], attributes: new Map() },
+    ];
+  });
+  return { ...graph, nodes, types };
+}
 
 /** Running statistics of a batch normalization, and the outputs that hold those of the batch. */
 export interface Statistics {
@@ -99,7 +116,7 @@ export function trainingModel(graph: Graph, settings: TrainingSettings): Trainin
   if (own.length === 0) throw new DeployError('E_LAB', 'The model has no weights that could be trained: its layers have computed weights');
   const { graph: made, gradients } = differentiate({ ...whole, outputs: [loss, ...statistics.map(({ batch }) => batch)] }, { loss, wrt });
   const weights = new Map(wrt.map((name) => [name, forward.constants.get(name) ?? float32s([])]));
-  const step = constantsToInputs(made, wrt);
+  const step = withGates(constantsToInputs(made, wrt));
   const blocked = (): Uint8Array | undefined => {
     const model = blockedDepthwise(step);
     return model === undefined ? undefined : serializeModel(model);

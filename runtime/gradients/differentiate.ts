@@ -87,14 +87,14 @@ class Arrivals {
   }
 }
 
-function backward(tape: Tape, node: Node, arrivals: Arrivals): void {
+function backward(tape: Tape, m: Calculus, node: Node, arrivals: Arrivals): void {
   const gradients = node.outputs.map((output) => (output !== absent && tape.active.has(output) ? arrivals.total(output) : undefined));
   if (gradients.every((gradient) => gradient === undefined) || !node.inputs.some((name) => tape.active.has(name))) return;
   const entry: GradientEntry | undefined = gradientOf(node);
   if (entry === undefined || 'compose' in entry) throw noGradient(node, 'there is no gradient for this operator');
   if ('flat' in entry) return;
   tape.origin = `${node.name}.gradient`;
-  const adjoints = entry.rule(new Step(new Calculus(tape), node, gradients));
+  const adjoints = entry.rule(new Step(m, node, gradients));
   node.inputs.forEach((input, i) => {
     const adjoint = adjoints[i];
     if (adjoint !== undefined && tape.active.has(input)) arrivals.add(input, adjoint());
@@ -120,7 +120,7 @@ export function differentiate(graph: Graph, options: Differentiation): Different
   const m = new Calculus(tape);
   const arrivals = new Arrivals(m);
   arrivals.add(loss, m.tensor('float32', tape.type(loss).shape, [1]));
-  for (const node of model.reverse()) backward(tape, node, arrivals);
+  for (const node of model.reverse()) backward(tape, m, node, arrivals);
   const gradients = new Map(wrt.map((value) => {
     const total = arrivals.total(value);
     if (total === undefined) throw new RuntimeError('E_GRADIENT', `The loss '${loss}' does not change with '${value}'`, { details: { value } });

@@ -2,7 +2,7 @@ import { RuntimeError } from '../errors.js';
 import { Notation, type AttributeRecord, type Builder } from '../expand/builder.js';
 import type { Node } from '../graph/graph.js';
 import { operand, outputOf } from '../graph/operands.js';
-import { elementCount, type Shape, type ValueType } from '../graph/tensor-value.js';
+import { elementCount, toNumbers, type Shape, type ValueType } from '../graph/tensor-value.js';
 
 /** E_GRADIENT that names the node, and how to train without its gradient. */
 export function noGradient(node: Node, problem: string): RuntimeError {
@@ -14,21 +14,40 @@ export function noGradient(node: Node, problem: string): RuntimeError {
 /** A builder that also takes operators which inference replaces by others. */
 export interface TypedBuilder extends Builder {
   emitTyped(op: string, inputs: readonly string[], type: ValueType, attributes?: AttributeRecord): string;
+  /** Whether the graph gives the value out. */
+  isOutput(value: string): boolean;
 }
 
 /** Names the things that most gradient rules write. */
 export class Calculus extends Notation {
+  private readonly scaled = new Map<string, { readonly x: string; readonly factor: string }>();
+
   constructor(private readonly tape: TypedBuilder) {
     super(tape);
   }
+  isOutput(value: string): boolean {
+    return this.tape.isOutput(value);
+  }
   /** 1 where x > 0, else 0. A steep HardSigmoid: onnxruntime needs less than half the time of Where or Sign for it. */
   positive(x: string): string {
-    return this.b.emit('HardSigmoid', [x], { alpha: { type: 'float', value: 1e30 }, beta: { type: 'float', value: 0 } });
+    return this.steep(x, 1, 0);
+  }
+  /** 1 where sign * x > sign * bound, else 0; the sign is 1 or -1. */
+  private beyond(x: string, bound: string, sign: 1 | -1): string {
+    const known = this.b.known(bound);
+    const value = known === undefined || elementCount(known.dims) !== 1 ? NaN : (toNumbers(known)[0] ?? NaN);
+    if (Math.abs(value) < 1e6) return this.steep(x, sign, value);
+    return this.positive(sign === 1 ? this.sub(x, bound) : this.sub(bound, x));
+  }
+  /** 1 where sign * (x - value) > 0, else 0, in one pass. A power of two as the slope keeps the product exact, so that nothing is left where x is the value. */
+  steep(x: string, sign: 1 | -1, value: number): string {
+    const slope = sign * 2 ** 100;
+    return this.b.emit('HardSigmoid', [x], { alpha: { type: 'float', value: slope }, beta: { type: 'float', value: value === 0 ? 0 : -slope * value } });
   }
   /** 1 where low < x < high, else 0; a bound of undefined does not bind. */
   between(x: string, low: string | undefined, high: string | undefined): string | undefined {
-    const above = low === undefined ? undefined : this.positive(this.sub(x, low));
-    const below = high === undefined ? undefined : this.positive(this.sub(high, x));
+    const above = low === undefined ? undefined : this.beyond(x, low, 1);
+    const below = high === undefined ? undefined : this.beyond(x, high, -1);
     return above === undefined || below === undefined ? (above ?? below) : this.mul(above, below);
   }
   square(x: string): string {
@@ -55,6 +74,22 @@ export class Calculus extends Notation {
     const [n = 1, channels = 1, ...spatial] = this.shape(x);
     const inner = this.reduce('ReduceSum', this.reshape(x, [n, channels, elementCount(spatial)]), [2], false);
     return this.reduce('ReduceSum', inner, [0], false);
+  }
+  /** x * factor + summand for each channel: a BatchNormalization by mean 0 and variance 1 is faster than Mul and Add that broadcast. */
+  affineChannels(x: string, factor: string, summand?: string): string {
+    const channels = this.shape(x)[1] ?? 1;
+    const vector = (fill: number): string => this.tensor('float32', [channels], new Float64Array(channels).fill(fill));
+    const zeros = vector(0);
+    return this.b.emit('BatchNormalization', [x, factor, summand ?? zeros, zeros, vector(1)], { epsilon: { type: 'float', value: 0 } });
+  }
+  scaleChannels(x: string, factor: string): string {
+    const scaled = this.affineChannels(x, factor);
+    this.scaled.set(scaled, { x, factor });
+    return scaled;
+  }
+  /** What `scaleChannels` made a value of. */
+  scaledChannels(value: string): { readonly x: string; readonly factor: string } | undefined {
+    return this.scaled.get(value);
   }
   /** `x` with `updates` added at `indices` along the axis; indices may repeat. */
   scatterAdd(x: string, indices: string, updates: string, axis: number): string {

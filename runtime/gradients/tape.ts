@@ -58,6 +58,9 @@ export class Tape implements Builder {
   setSequence(): void {
     throw new RuntimeError('E_GRADIENT', 'Sequences have no gradient');
   }
+  isOutput(value: string): boolean {
+    return this.graph.outputs.includes(value);
+  }
   isEmpty(): boolean {
     return false;
   }

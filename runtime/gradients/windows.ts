@@ -61,9 +61,12 @@ export function spread(m: Calculus, dy: string, w: string, sliding: Sliding, tar
 const sampled = (m: Calculus, x: string, strides: readonly number[], sizes: readonly number[]): string =>
   strides.reduce((so, stride, i) => (stride === 1 ? so : m.slice(so, i + 2, 0, (at(sizes, i) - 1) * stride + 1, stride)), x);
 
+/** A product for each image gives so many times the numbers that it reads, at least, when one product of all images is faster though both have to be turned for it. */
+const oneProduct = 8;
+
 /**
  * The gradient of a convolution by its weights: each tap is the product of what it looked at with the gradient, over all positions. Of a
- * pointwise convolution it is one matrix product an image; else a convolution of the input by the gradient, in which strides and
+ * pointwise convolution it is one matrix product an image, or of all images together where maps are small; else a convolution of the input by the gradient, in which strides and
  * dilations change places and images are channels.
  * @param x [N, C, ..]
  * @param dy [N, O, ..]
@@ -74,8 +77,14 @@ export function correlated(m: Calculus, x: string, dy: string, sliding: Sliding,
   const [n = 1, channels = 1, ...spatial] = m.shape(x);
   const [, outputs = 1, ...sizes] = m.shape(dy);
   if (group === 1 && ones(kernel) && zeros([...before, ...after])) {
-    const seen = m.reshape(sampled(m, x, strides, sizes), [n, channels, elementCount(sizes)]);
-    const products = m.op('MatMul', m.reshape(dy, [n, outputs, elementCount(sizes)]), m.transpose(seen, [0, 2, 1]));
+    const places = elementCount(sizes);
+    const seen = m.reshape(sampled(m, x, strides, sizes), [n, channels, places]);
+    const given = m.reshape(dy, [n, outputs, places]);
+    if (channels * outputs > oneProduct * places * (channels + outputs)) {
+      const product = m.op('MatMul', m.reshape(m.transpose(given, [1, 0, 2]), [outputs, n * places]), m.reshape(m.transpose(seen, [0, 2, 1]), [n * places, channels]));
+      return m.reshape(product, [outputs, channels, ...kernel]);
+    }
+    const products = m.op('MatMul', given, m.transpose(seen, [0, 2, 1]));
     return m.reshape(m.reduce('ReduceSum', products, [0], false), [outputs, channels, ...kernel]);
   }
   const attributes: AttributeRecord = { strides: ints(dilations), dilations: ints(strides), pads: ints([...before, ...after]) };

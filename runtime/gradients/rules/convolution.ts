@@ -28,10 +28,13 @@ function slidingOf(step: Step): { sliding: Sliding; after: number[] } {
 
 const bias = (step: Step) => (optionalOperand(step.node, 2) === undefined ? undefined : () => step.m.sumByChannel(step.dy));
 
+/** A factor for each channel of the gradient, as batch normalization has, goes to the weights and to their gradient, which are smaller than maps. */
 const conv: Rule = (step) => {
   const { m, dy } = step;
   const { sliding, after } = slidingOf(step);
-  return [() => spread(m, dy, step.x(1), sliding, step.shape()), () => correlated(m, step.x(), dy, sliding, after), bias(step)];
+  const { x: given, factor } = m.scaledChannels(dy) ?? { x: dy, factor: undefined };
+  const scaled = (weights: string): string => (factor === undefined ? weights : m.mul(weights, m.along(factor, 0, step.shape().length)));
+  return [() => spread(m, given, scaled(step.x(1)), sliding, step.shape()), () => scaled(correlated(m, step.x(), given, sliding, after)), bias(step)];
 };
 
 /** Input and output change places. */

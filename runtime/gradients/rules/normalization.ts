@@ -5,7 +5,7 @@ import { optionalOperand } from '../../graph/operands.js';
 import { elementCount } from '../../graph/tensor-value.js';
 import { normalizeAxis } from '../../ops/op.js';
 import { groupsOf, isOneOrTwo, layerNormAxes, meanVarianceAxes, meanVarianceEpsilon, normExponent, spatialAxes } from '../../ops/standardization.js';
-import { composed, type Calculus, type GradientEntry, type GradientTable, type Rule } from '../rule.js';
+import { composed, type Calculus, type GradientEntry, type GradientTable, type Rule, type Step } from '../rule.js';
 
 const x = (node: Node): string => node.inputs[0] ?? '';
 
@@ -96,32 +96,38 @@ function fixedBatchNorm(m: Calculus, node: Node): readonly string[] {
   return [m.add(m.mul(x(node), m.along(factor, 1, rank)), m.along(summand, 1, rank))];
 }
 
-/** value * factor + summand for each channel: a BatchNormalization by mean 0 and variance 1 is faster than Mul and Add that broadcast. */
-function affineByChannel(m: Calculus, value: string, factor: string, summand: string): string {
-  const channels = m.shape(value)[1] ?? 1;
-  const vector = (fill: number): string => m.tensor('float32', [channels], new Float64Array(channels).fill(fill));
-  return m.b.emit('BatchNormalization', [value, factor, summand, vector(0), vector(1)], { epsilon: { type: 'float', value: 0 } });
+/**
+ * Mean and variance of the batch. With a momentum of 0 they are outputs of the operator, which can be read when they are outputs of the graph, too: others
+ * are written by onnxruntime over the operands with the running ones, and over all equal constants with them. Otherwise they are computed again, in two
+ * steps that are fast.
+ */
+function batchStatistics(step: Step): { mean: string; variance: string } {
+  const { m, node } = step;
+  const [x, shape] = [step.x(), step.shape()];
+  const [, mean = '', variance = ''] = node.outputs;
+  if (floatAttribute(node, 'momentum', 0.9) === 0 && m.isOutput(mean) && m.isOutput(variance)) return { mean, variance };
+  const share = (shape[1] ?? 1) / elementCount(shape);
+  const own = m.scale(m.sumByChannel(x), share);
+  return { mean: own, variance: m.scale(m.sumByChannel(m.square(m.sub(x, m.along(own, 1, shape.length)))), share) };
 }
 
 /**
- * By the statistics of the batch, which change with x, too (Ioffe and Szegedy, arXiv 1502.03167, section 3). The statistics are computed
- * again, in two steps that are fast, because the outputs of the operator hold them mixed with those of earlier batches.
+ * By the statistics of the batch, which change with x, too (Ioffe and Szegedy, arXiv 1502.03167, section 3): each channel's gradient is a multiple of dy,
+ * plus a multiple of x, plus a number. The centred x is not computed, since each pass over all elements counts: its product with dy is the product
+ * with x, less the mean times the sum of dy. That rounds as the operator itself does, which takes x * factor + summand.
  */
 const trainedBatchNorm: Rule = (step) => {
   const { m, node, dy } = step;
-  const count = elementCount(step.shape()) / (step.shape()[1] ?? 1);
-  const mean = m.scale(m.sumByChannel(step.x()), 1 / count);
-  const centred = m.sub(step.x(), m.along(mean, 1, step.shape().length));
-  const variance = m.scale(m.sumByChannel(m.square(centred)), 1 / count);
+  const share = (step.shape()[1] ?? 1) / elementCount(step.shape());
+  const { mean, variance } = batchStatistics(step);
   const inverse = m.op('Reciprocal', m.op('Sqrt', m.affine(variance, 1, epsilonOf(node))));
   const sum = m.sumByChannel(dy);
-  const dScale = m.mul(m.sumByChannel(m.mul(dy, centred)), inverse);
+  const dScale = m.mul(m.sub(m.sumByChannel(m.mul(dy, step.x())), m.mul(mean, sum)), inverse);
+  // factor * (dy + slope * x + shift): the factor comes last, since a convolution takes it into its weights.
   const byX = (): string => {
-    const factor = m.mul(step.x(1), inverse);
-    const slope = m.op('Neg', m.mul(m.mul(factor, inverse), m.scale(dScale, 1 / count)));
-    const shift = m.op('Neg', m.mul(factor, m.scale(sum, 1 / count)));
-    const zero = m.tensor('float32', m.shape(shift), new Float64Array(elementCount(m.shape(shift))));
-    return m.add(affineByChannel(m, dy, factor, shift), affineByChannel(m, centred, slope, zero));
+    const slope = m.mul(inverse, m.scale(dScale, -share));
+    const shift = m.sub(m.scale(sum, -share), m.mul(slope, mean));
+    return m.scaleChannels(m.add(dy, m.affineChannels(step.x(), slope, shift)), m.mul(step.x(1), inverse));
   };
   return [byX, () => dScale, () => sum];
 };

@@ -40,7 +40,7 @@ function gelu({ m, x, node }: Use): string {
 /** 0 below -3, 1 above 3, x / 3 + 1 / 2 between. */
 function hardSwish({ m, x }: Use): string {
   const gate = m.b.emit('HardSigmoid', [x], { alpha: { type: 'float', value: 1 / 6 }, beta: { type: 'float', value: 0.5 } });
-  const inside = m.positive(m.affine(m.op('Abs', x), -1, 3));
+  const inside = m.steep(m.op('Abs', x), -1, 3);
   return m.add(gate, m.mul(inside, m.scale(x, 1 / 6)));
 }
 
