@@ -2,7 +2,7 @@ import { RuntimeError } from '../errors.js';
 import { consumersOf, producersOf, typeOf, type Graph, type Node } from '../graph/graph.js';
 import { outputOf } from '../graph/operands.js';
 import { isByte } from '../graph/tensor-value.js';
-import { binaryQ8, convQ8, poolQ8 } from '../ops/views.js';
+import { binaryQ8, convQ8, convQ8F32, poolQ8 } from '../ops/views.js';
 
 /** Operators of the lowered graph that end a layer: their outputs are feature maps. */
 const layerOperators = new Set(['ConvQ8', 'BinaryQ8', 'PoolQ8', 'LutQ8', 'NhwcConv', 'BinaryF32', 'NhwcPool', 'Unary']);
@@ -24,6 +24,7 @@ function zeroPointOf(value: string, readers: readonly Node[]): number | undefine
       const { x, epilogue } = convQ8(node);
       return x === value ? epilogue.xZp : epilogue.resZp;
     }
+    if (node.op === 'ConvQ8F32') return convQ8F32(node).xZp;
     if (node.op === 'BinaryQ8') {
       const { a, arithmetic } = binaryQ8(node);
       return a === value ? arithmetic.aZp : arithmetic.bZp;

@@ -67,7 +67,7 @@ const convQ8: OperatorRecord = {
   },
 };
 
-/** kConvQ8F32: x, w s8 of -1, 0 and 1 [O, KH, KW, C / group], scale f32, bias? f32; x - x_zp is -1, 0 or 1 too. */
+/** kConvQ8F32: x, w s8 [O, KH, KW, C / group], scale f32, bias? f32 */
 const convQ8F32: OperatorRecord = {
   needs: needsWindow(), cells: throughConvolution, pixels: 'aligned', format: 'float32',
   infer(context) {
@@ -79,7 +79,7 @@ const convQ8F32: OperatorRecord = {
     const sums = convolve(x, w, nhwcGeometry(context.node, x.dims, w.dims), requiredInt(context.node, 'x_zp'));
     const bias = context.inputs[3] === undefined ? undefined : toNumbers(context.inputs[3]);
     const o = (i: number) => i % (w.dims[0] ?? 1);
-    return [fromNumbers('float32', outputType(context).shape, sums.map((sum, i) => Math.fround(sum * (scale[o(i)] ?? 0)) + (bias?.[o(i)] ?? 0)))];
+    return [fromNumbers('float32', outputType(context).shape, sums.map((sum, i) => Math.fround(Math.fround(sum) * (scale[o(i)] ?? 0)) + (bias?.[o(i)] ?? -0)))];
   },
 };
 

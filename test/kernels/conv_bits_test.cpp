@@ -254,6 +254,41 @@ STERNA_TEST(conv_q8_f32_computes_what_its_formula_says) {
   }
 }
 
+// Other codes and weights: the same formula, on bytes. Plain and packed, in panels by channel where there are few pixels for the threads.
+STERNA_TEST(conv_q8_f32_multiplies_bytes) {
+  std::vector<Layer> layers(std::begin(kLayers), std::end(kLayers));
+  layers.push_back({2, 5, 6, 12, 40, 1, 1, {1, 1, 0, 0, 0, 0, 1, 1, 1}});
+  layers.push_back({1, 9, 7, 12, 21, 1, 1, {2, 2, 0, 0, 0, 0, 1, 1, 1}});
+  layers.push_back({1, 1, 1, 70, 500, 1, 1, {1, 1, 0, 0, 0, 0, 1, 1, 1}});
+  layers.push_back({1, 5, 6, 20, 20, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 20}});  // depthwise
+  for (DType type : {DType::kU8, DType::kS8}) {
+    for (const Layer& layer : layers) {
+      for (int turn = 0; turn < 2; ++turn) {
+        Net net(layer, type, Codes::kTernary, turn == 0 ? Codes::kNeither : Codes::kTernary);
+        if (turn == 1) ++net.zp;
+        const Bytes program = net.ConvQ8F32(turn == 0);
+        std::vector<Bytes> first;
+        for (const char* isa : RunnableIsas()) {
+          sterna::LoadOptions options;
+          options.isa = isa, options.threads = 1;
+          Bytes packed;
+          EXPECT(PackProgram(program.data(), program.size(), options, &packed).ok());
+          for (const Bytes* bytes : {&program, static_cast<const Bytes*>(&packed)}) {
+            Loaded loaded(*bytes, isa, bytes == &packed || first.empty() ? 1 : 2);
+            const std::string what = Describe(layer, isa, Codes::kTernary, Codes::kNeither, turn);
+            EXPECT_MSG(loaded.status.ok(), what + loaded.status.message);
+            if (!loaded.status.ok()) continue;
+            EXPECT_MSG(MultipliesBytes(loaded.engine->kernel(1)), what + loaded.engine->kernel(1));
+            const std::vector<Bytes> out = loaded.Run();
+            if (first.empty()) ExpectFormula(net, turn == 0, first = out, what);
+            EXPECT_MSG(out == first, what + ": other bits");
+          }
+        }
+      }
+    }
+  }
+}
+
 STERNA_TEST(weights_packed_as_bits_give_the_same_bits) {
   int turn = 0;
   for (const Layer& layer : kLayers) {
@@ -300,10 +335,9 @@ STERNA_TEST(conv_q8_f32_and_threshold_refuse_what_they_cannot_compute) {
       EXPECT_MSG(loaded.status.code == code && loaded.status.op >= 0, Format("%s: code %d, %s", what, static_cast<int>(loaded.status.code), loaded.status.message));
     }
   };
-  refused(Net(kLayers[0], DType::kU8, Codes::kTernary, Codes::kNeither).ConvQ8F32(true), StatusCode::kUnsupportedOp, "weights of 2");
   Net off(kLayers[0], DType::kU8, Codes::kTernary, Codes::kTernary);
-  ++off.zp;
-  refused(off.ConvQ8F32(true), StatusCode::kUnsupportedOp, "codes of -2");
+  off.zp = 256;
+  refused(off.ConvQ8F32(true), StatusCode::kUnsupportedOp, "a zero-point beyond the codes");
   const auto threshold = [&](float lower, float upper, int32_t zp, size_t numbers) {
     ProgramBuilder b(DType::kU8);
     const uint32_t x = b.Input(DType::kF32, {5, 3}), y = b.Output(DType::kU8, {5, 3}), n = static_cast<uint32_t>(numbers);

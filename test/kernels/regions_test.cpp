@@ -8,7 +8,7 @@
 namespace sterna_test {
 namespace {
 
-using sterna::ConvGeometry, sterna::ConvQ8Attrs, sterna::OpCode, sterna::UnaryKind, sterna::kAbsent, sterna::kNoRegion;
+using sterna::ConvGeometry, sterna::ConvQ8Attrs, sterna::ConvQ8F32Attrs, sterna::OpCode, sterna::UnaryKind, sterna::kAbsent, sterna::kNoRegion;
 using sterna::ActiveCells, sterna::Engine, sterna::LoadOptions, sterna::Status, sterna::StatusCode;
 using Bytes = std::vector<uint8_t>;
 
@@ -16,7 +16,8 @@ struct Layer {
   uint32_t channels, kernel, stride;
   bool depthwise, residual, prelu;  // residual: of the layer before
   uint32_t dilation = 1;
-  int32_t pad = -1;  // on each side; -1: the map keeps its size but for the stride
+  int32_t pad = -1;     // on each side; -1: the map keeps its size but for the stride
+  bool floats = false;  // of bytes: the map is float, the last of a chain
 };
 
 struct Chain {
@@ -28,6 +29,8 @@ std::vector<Chain> Chains() {
   return {
       {23, 31, 3, {{32, 3, 2, false, false, false}, {32, 3, 1, true, false, false}, {16, 1, 1, false, false, false}, {96, 1, 1, false, false, false}, {96, 3, 2, true, false, true}, {24, 1, 1, false, false, false}, {24, 1, 1, false, true, false}}},
       {17, 40, 20, {{40, 1, 1, false, false, true}, {40, 5, 1, true, false, false}, {40, 3, 1, false, true, false}, {12, 1, 2, false, false, false}}},
+      {13, 22, 24, {{20, 3, 1, false, false, false}, {18, 1, 1, false, false, false, 1, -1, true}}},
+      {15, 18, 16, {{32, 1, 1, false, false, false}, {21, 3, 1, false, false, false, 1, -1, true}}},
       {19, 21, 16, {{48, 3, 1, false, false, false, 2}, {48, 2, 1, true, false, false, 1, 3}, {48, 3, 2, true, true, false, 1, 1}}},
   };
 }
@@ -47,7 +50,7 @@ class Net {
         if (x == kAbsent) x = b.Input(type_, {1, h, w, c}, Stride(c));
         // Of the layer before: in a program of one layer it is an input of its own.
         const bool adds = l.residual && oh == h && ow == w && l.channels == c;
-        const uint32_t group = l.depthwise ? c : 1, y = b.Output(type_, {1, oh, ow, l.channels}, Stride(l.channels));
+        const uint32_t group = l.depthwise ? c : 1, y = b.Output(l.floats ? DType::kF32 : type_, {1, oh, ow, l.channels}, Stride(l.channels));
         const int32_t step = static_cast<int32_t>(l.stride), dilation = static_cast<int32_t>(l.dilation);
         Random random(seed + i);
         Add(l, {step, step, pad, pad, pad, pad, dilation, dilation, static_cast<int32_t>(group)}, c / group, x, adds ? x : kAbsent, y, &random);
@@ -80,6 +83,14 @@ class Net {
     }
     std::vector<int8_t> w(l.channels * taps);
     for (int8_t& v : w) v = static_cast<int8_t>(random->Int(-127, 127));
+    if (l.floats) {
+      std::vector<float> numbers(2 * l.channels);
+      for (float& v : numbers) v = random->Float(0.01f, 0.03f);
+      const uint32_t scales = b.Constant(DType::kF32, {l.channels}, std::vector<float>(numbers.begin(), numbers.begin() + l.channels));
+      const uint32_t biases = b.Constant(DType::kF32, {l.channels}, std::vector<float>(numbers.begin() + l.channels, numbers.end()));
+      b.Op(OpCode::kConvQ8F32, {x, b.Constant(DType::kS8, {l.channels, l.kernel, l.kernel, depth}, w), scales, biases}, y, ConvQ8F32Attrs{g, Lowest(type_) + 128});
+      return;
+    }
     std::vector<int32_t> bias(l.channels);
     for (int32_t& v : bias) v = random->Int(-3000, 3000);
     const std::vector<float> scale(l.channels, 0.05f / static_cast<float>(taps)), negative(l.channels, -0.02f / static_cast<float>(taps));

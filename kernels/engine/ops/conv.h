@@ -4,6 +4,7 @@
 //   Gemm::Element                                                  uint8_t or float
 //   void Run(y, pixel, count, panel, a, a_stride, scratch) const   output pixels [pixel, pixel + count), the first at y, channels of one panel
 //   Element* OutputAt(pixel) const                                 where the output tensor has a pixel
+//   int64_t pixel_elements() const                                 of an output pixel: its channels; four for each of them where bytes become floats
 //   void RunApart(rows, count, panel, a, a_stride, scratch) const  as Run, to output pixels that are apart (RowsApart)
 //   const Element* ResidualAt(pixel) const                         what is added to an output pixel; null: nothing
 //   size_t ScratchBytes(pixels) const
@@ -271,8 +272,9 @@ class SpanConv {
  public:
   using T = typename Gemm::Element;
 
-  SpanConv(const ConvShape& shape, Im2Col<T> im2col)
-      : s_(shape), im2col_(std::move(im2col)), block_(std::min<int64_t>(RoundUp(static_cast<uint64_t>(im2col_.BlockPixels()), kGemmRows), kMostPixels)) {}
+  // `pixel`: elements of an output pixel.
+  SpanConv(const ConvShape& shape, Im2Col<T> im2col, int64_t pixel)
+      : s_(shape), pixel_(pixel), im2col_(std::move(im2col)), block_(std::min<int64_t>(RoundUp(static_cast<uint64_t>(im2col_.BlockPixels()), kGemmRows), kMostPixels)) {}
 
   size_t ScratchBytes(const Gemm& gemm) const { return im2col_.BlockBytes(block_) + 2 * RowsBytes() + gemm.ScratchBytes(std::max(block_, s_.direct() ? s_.pixels() : 0)); }
 
@@ -304,7 +306,7 @@ class SpanConv {
   static constexpr int64_t kMostPixels = 512;  // of a block
   static constexpr int64_t kMostPieces = 64;
 
-  size_t RowStride() const { return RoundUp(static_cast<uint64_t>(s_.o), 16 / sizeof(T)); }
+  size_t RowStride() const { return RoundUp(static_cast<uint64_t>(pixel_), 16 / sizeof(T)); }
   size_t RowsBytes() const { return RoundUp(static_cast<uint64_t>(block_) * RowStride() * sizeof(T) + kSlack, 64); }
 
   void RunApart(SpanReader* spans, const Gemm& gemm, T* rows, const RowsApart<T>& apart, uint8_t* scratch) const {
@@ -318,7 +320,7 @@ class SpanConv {
     }
     RowsApart<T> to = apart;
     if (gemm.ResidualAt(0) == nullptr) to.residual = nullptr;
-    const size_t row_bytes = static_cast<size_t>(s_.o) * sizeof(T);
+    const size_t row_bytes = static_cast<size_t>(pixel_) * sizeof(T);
     int64_t row = 0;
     for (int64_t i = 0; to.residual != nullptr && i < count; ++i) {
       for (int64_t p = 0; p < pieces[i].count; ++p, ++row) std::memcpy(const_cast<T*>(to.residual) + static_cast<size_t>(row) * to.stride, gemm.ResidualAt(pieces[i].first + p), row_bytes);
@@ -339,6 +341,7 @@ class SpanConv {
   }
 
   ConvShape s_;
+  int64_t pixel_;
   Im2Col<T> im2col_;
   int64_t block_;
 };
@@ -351,7 +354,7 @@ class DirectConv final : public OpDriver {
 
   DirectConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
       : x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), width_(shape.w), one_image_(shape.n == 1), gemm_(std::move(gemm)),
-        spans_(shape, Im2Col<T>(shape, x, data, T{})) {
+        spans_(shape, Im2Col<T>(shape, x, data, T{}), gemm_.pixel_elements()) {
     rows_ = RowShapeOf(shape, sizeof(T), stride_, gemm_.y_stride(), true);
     units_ = shape.pixels();
     granularity_ = kGemmRows;
@@ -410,7 +413,7 @@ class StridedConv final : public OpDriver {
   using T = typename Gemm::Element;
 
   StridedConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
-      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)), spans_(shape, Im2Col<T>(shape, x, data, T{})) {
+      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)), spans_(shape, Im2Col<T>(shape, x, data, T{}), gemm_.pixel_elements()) {
     units_ = s_.n * s_.oh;
     cost_ = ConvCost(s_);
     scratch_bytes_ = gemm_.ScratchBytes(s_.ow);
@@ -440,7 +443,7 @@ class GatheredConv final : public OpDriver {
  public:
   using T = typename Gemm::Element;
 
-  GatheredConv(const ConvShape& shape, Im2Col<T> im2col, Gemm gemm) : s_(shape), im2col_(std::move(im2col)), gemm_(std::move(gemm)), spans_(s_, im2col_) {
+  GatheredConv(const ConvShape& shape, Im2Col<T> im2col, Gemm gemm) : s_(shape), im2col_(std::move(im2col)), gemm_(std::move(gemm)), spans_(s_, im2col_, gemm_.pixel_elements()) {
     units_ = s_.pixels();
     granularity_ = kGemmRows;
     block_ = im2col_.BlockPixels();

@@ -60,6 +60,7 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
       : PanelGemm(kernel, s, plan), target_(target) {}
 
   float* OutputAt(int64_t pixel) const { return target_.OutputAt(pixel, 0); }
+  int64_t pixel_elements() const { return n_; }
   int64_t y_stride() const { return static_cast<int64_t>(target_.y_stride); }
 
   void Run(float* y, int64_t pixel, int64_t count, int64_t panel, const float* a, size_t a_stride, uint8_t* scratch) const {

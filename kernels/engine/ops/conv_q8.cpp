@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "engine/ops/codes_note.h"
-#include "engine/ops/conv.h"
+#include "engine/ops/conv_gemm.h"
 #include "engine/ops/conv_bits.h"
 #include "engine/ops/depthwise.h"
 #include "engine/ops/table.h"
@@ -10,88 +10,11 @@
 namespace sterna {
 namespace {
 
-// Longest sum of products u8 * s8 that is exact in 32 bits, with room for the bias: 66000 * 255 * 127 < 2^31.
-constexpr int64_t kMaxDepth = 66000;
-
-enum Input : uint32_t { kX, kW, kBias, kScale, kScaleNeg, kTable, kResidual };
-
-// Where a convolution writes, and what it adds.
-struct Target {
-  uint8_t* y;
-  size_t y_stride;
-  RequantQ8 requant;
-
-  // The epilogue of output pixels from `pixel` on, channels from `channel` on.
-  RequantQ8 At(int64_t pixel, int64_t channel) const {
-    RequantQ8 r = requant;
-    r.scale += channel;
-    if (r.scale_neg != nullptr) r.scale_neg += channel;
-    if (r.residual != nullptr) r.residual += static_cast<size_t>(pixel) * r.residual_stride + static_cast<size_t>(channel);
-    return r;
-  }
-  uint8_t* OutputAt(int64_t pixel, int64_t channel) const { return y + static_cast<size_t>(pixel) * y_stride + channel; }
-  const uint8_t* ResidualAt(int64_t pixel) const { return requant.residual == nullptr ? nullptr : requant.residual + static_cast<size_t>(pixel) * requant.residual_stride; }
-};
-
-// What the rows of A hold: values in [lo, hi], of which zp stands for zero.
-struct Codes {
-  int32_t zp, lo, hi;
-};
-
-bool PackWith(const GemmQ8Kernel& kernel, size_t n, size_t k, const int8_t* w, const int32_t* bias, const Codes& a, void* packed) {
-  return kernel.pack(n, k, w, bias, a.zp, packed);
-}
-bool PackWith(const GemmNarrowKernel& kernel, size_t n, size_t k, const int8_t* w, const int32_t* bias, const Codes& a, void* packed) {
-  return kernel.pack(n, k, w, bias, a.zp, a.lo, a.hi, packed);
-}
-
-// Kernel: GemmQ8Kernel, or GemmNarrowKernel for inputs of few codes.
-template <typename Kernel>
-class GemmQ8 : public PanelGemm<Kernel> {
-  using Base = PanelGemm<Kernel>;
-  using Base::k_, Base::kernel_, Base::packed_, Base::plan_, Base::Width;
-
- public:
-  using Element = uint8_t;
-
-  GemmQ8(const Kernel* kernel, const ConvShape& s, const PanelPlan& plan, const Target& target) : Base(kernel, s, plan), target_(target) {}
-
-  uint8_t* OutputAt(int64_t pixel) const { return target_.OutputAt(pixel, 0); }
-  int64_t y_stride() const { return static_cast<int64_t>(target_.y_stride); }
-
-  void Run(uint8_t* y, int64_t pixel, int64_t count, int64_t panel, const uint8_t* a, size_t a_stride, uint8_t* scratch) const {
-    const int64_t channel = panel * plan_.width;
-    Multiply(y + channel, target_.y_stride, count, panel, a, a_stride, target_.At(pixel, channel), scratch);
-  }
-
-  const uint8_t* ResidualAt(int64_t pixel) const { return target_.ResidualAt(pixel); }
-  void RunApart(const RowsApart<uint8_t>& rows, int64_t count, int64_t panel, const uint8_t* a, size_t a_stride, uint8_t* scratch) const {
-    const int64_t channel = panel * plan_.width;
-    RequantQ8 requant = target_.At(0, channel);
-    if (rows.residual != nullptr) requant.residual = rows.residual + channel, requant.residual_stride = rows.stride;
-    Multiply(rows.y + channel, rows.stride, count, panel, a, a_stride, requant, scratch);
-  }
-
-  // `w` is null when the program brings the weights packed. False in *exact when the kernel cannot be exact for these weights.
-  Status Pack(const OpContext& context, const int8_t* w, const int32_t* bias, const Codes& codes, bool* exact) {
-    return Base::PackPanels(context, kW, [&](int64_t panel, uint8_t* block) {
-      const int64_t channel = panel * plan_.width;
-      return PackWith(*kernel_, Width(panel), k_, w + channel * static_cast<int64_t>(k_), bias != nullptr ? bias + channel : nullptr, codes, block);
-    }, exact);
-  }
-
- private:
-  void Multiply(uint8_t* y, size_t y_stride, int64_t count, int64_t panel, const uint8_t* a, size_t a_stride, const RequantQ8& requant, uint8_t* scratch) const {
-    const GemmQ8Args args{static_cast<size_t>(count), Width(panel), k_, a, a_stride, packed_[static_cast<size_t>(panel)], y, y_stride, requant, scratch};
-    kernel_->run(&args);
-  }
-
-  Target target_;
-};
+enum Input : uint32_t { kBias = 2, kScale, kScaleNeg, kTable, kResidual };
 
 class BitsQ8 {
  public:
-  explicit BitsQ8(const Target& target) : target_(target) {}
+  explicit BitsQ8(const ConvTarget& target) : target_(target) {}
 
   size_t ScratchBytes(int64_t, int64_t) const { return 0; }
   void Multiply(const GemmBitsKernel& kernel, GemmBitsArgs& args, int64_t pixel, int64_t channel, uint8_t*) const {
@@ -101,7 +24,7 @@ class BitsQ8 {
   }
 
  private:
-  Target target_;
+  ConvTarget target_;
 };
 
 class DwQ8 {
@@ -109,7 +32,7 @@ class DwQ8 {
   using Element = uint8_t;
   static constexpr bool kTwoRows = true;
 
-  DwQ8(const DwConvQ8Kernel* kernel, const uint8_t* packed, const Target& target) : kernel_(kernel), packed_(packed), target_(target) {}
+  DwQ8(const DwConvQ8Kernel* kernel, const uint8_t* packed, const ConvTarget& target) : kernel_(kernel), packed_(packed), target_(target) {}
 
   uint8_t* OutputAt(int64_t pixel) const { return target_.OutputAt(pixel, 0); }
   int64_t y_stride() const { return static_cast<int64_t>(target_.y_stride); }
@@ -145,7 +68,7 @@ class DwQ8 {
 
   const DwConvQ8Kernel* kernel_;
   const uint8_t* packed_;
-  Target target_;
+  ConvTarget target_;
 };
 
 Status CheckAttrs(const OpContext& context, const ConvQ8Attrs& a, bool residual) {
@@ -162,7 +85,7 @@ Status CheckAttrs(const OpContext& context, const ConvQ8Attrs& a, bool residual)
 Status CheckTensors(const OpContext& context, const ConvShape& s) {
   const Tensor &x = *context.Input(kX), &w = *context.Input(kW), &y = context.Output();
   if (x.dtype != context.activation() || y.dtype != context.activation() || w.dtype != DType::kS8) return Mismatch("a quantized convolution has the wrong types");
-  if (s.k() > kMaxDepth) return Unsupported("a convolution sums more products than fit 32 bits");
+  if (s.k() > kMaxDepthQ8) return Unsupported("a convolution sums more products than fit 32 bits");
   if (context.Input(kScale) == nullptr) return Mismatch("a quantized convolution needs its scale");
   Status status = CheckVector(context, kBias, DType::kS32, s.o);
   if (status.ok()) status = CheckVector(context, kScale, DType::kF32, s.o);
@@ -173,27 +96,11 @@ Status CheckTensors(const OpContext& context, const ConvShape& s) {
   return residual->dtype == context.activation() && SameShape(*residual, y) ? Status::Ok() : Mismatch("a residual does not have its convolution's type and shape");
 }
 
-// A copy that is readable 64 entries past the last channel, whatever channel a kernel starts from.
-Status CopyScale(const OpContext& context, uint32_t input, int64_t channels, const float** out) {
-  const float* from = reinterpret_cast<const float*>(context.Constant(input));
-  *out = nullptr;
-  if (from == nullptr) return Status::Ok();
-  for (int64_t i = 0; i < channels; ++i) {
-    if (!std::isfinite(from[i])) return Unsupported("a scale is not finite");
-  }
-  uint8_t* block;
-  const Status status = context.Allocate(RoundUp(static_cast<uint64_t>(channels), 64) * 4 + 64 * 4, &block);
-  if (!status.ok()) return status;
-  std::memcpy(block, from, static_cast<size_t>(channels) * 4);
-  *out = reinterpret_cast<const float*>(block);
-  return status;
-}
-
-Status MakeTarget(const OpContext& context, const ConvQ8Attrs& a, int64_t channels, Target* target) {
+Status MakeTarget(const OpContext& context, const ConvQ8Attrs& a, int64_t channels, ConvTarget* target) {
   RequantQ8& r = target->requant;
   r = {};
-  Status status = CopyScale(context, kScale, channels, &r.scale);
-  if (status.ok()) status = CopyScale(context, kScaleNeg, channels, &r.scale_neg);
+  Status status = CopyByChannel(context, kScale, channels, &r.scale);
+  if (status.ok()) status = CopyByChannel(context, kScaleNeg, channels, &r.scale_neg);
   if (status.ok() && context.Input(kTable) != nullptr) {
     uint8_t* table;
     status = context.Allocate(256, &table);
@@ -215,18 +122,7 @@ Status MakeTarget(const OpContext& context, const ConvQ8Attrs& a, int64_t channe
   return status;
 }
 
-// The kernels to try, best first: the one that packed the weights, else those that can. Only ref takes a weight of -128
-// (include/sterna/epilogue.h).
-template <typename Kernel>
-std::vector<const Kernel*> Candidates(const OpContext& context, const Kernel* KernelSet::*member) {
-  const Tensor& w = *context.Input(kW);
-  const Kernel *best = context.kernels().*member, *ref = RefKernels(context.activation()).*member;
-  if (context.Packed(kW) != nullptr) return {std::strcmp(context.Packed(kW)->kernel, ref->name) == 0 ? ref : best};
-  const bool full_range = std::memchr(context.Constant(kW), 0x80, static_cast<size_t>(w.elements)) != nullptr;
-  return full_range ? std::vector<const Kernel*>{ref} : std::vector<const Kernel*>{best, ref};
-}
-
-Status PrepareDepthwise(const OpContext& context, const ConvShape& s, const Target& target, const uint8_t* x, DriverPtr* driver) {
+Status PrepareDepthwise(const OpContext& context, const ConvShape& s, const ConvTarget& target, const uint8_t* x, DriverPtr* driver) {
   const int32_t x_zp = context.Attrs<ConvQ8Attrs>().x_zp;
   const int32_t* bias = reinterpret_cast<const int32_t*>(context.Constant(kBias));
   const size_t c = static_cast<size_t>(s.c), kh = static_cast<size_t>(s.kh), kw = static_cast<size_t>(s.kw);
@@ -248,59 +144,6 @@ Status PrepareDepthwise(const OpContext& context, const ConvShape& s, const Targ
   return Unsupported("no kernel is exact for these weights");
 }
 
-// The values that reach the product: those of the input, and what stands for zero around it.
-Codes CodesOf(const OpContext& context, const ConvShape& s) {
-  const int32_t zp = context.Attrs<ConvQ8Attrs>().x_zp;
-  const ByteSet& values = context.Values(kX);
-  const Codes inside{zp, values.Lowest(context.activation()), values.Highest(context.activation())};
-  const bool padded = s.g.pad_top > 0 || s.g.pad_left > 0 || s.g.pad_bottom > 0 || s.g.pad_right > 0;
-  return padded ? Codes{zp, std::min(inside.lo, zp), std::max(inside.hi, zp)} : inside;
-}
-
-// The kernels of few codes to try, best first: gemm_w46 takes whatever gemm_u4u4 does, and is as fast or faster (DECISIONS.md).
-std::vector<const GemmNarrowKernel*> NarrowCandidates(const OpContext& context, const Codes& codes) {
-  struct Family {
-    const char* name;
-    const GemmNarrowKernel* KernelSet::*member;
-  };
-  constexpr Family kFamilies[] = {{"gemm_w46", &KernelSet::gemm_w46}, {"gemm_u4u4", &KernelSet::gemm_u4u4}};
-  constexpr int32_t kMostCodes = 128;  // of a level pair of 4.6 bits, rounded up: spares layers of 8 bits the attempt
-  std::vector<const GemmNarrowKernel*> kernels;
-  if (codes.hi - codes.lo >= kMostCodes) return kernels;
-  const PackedRecord* packed = context.Packed(kW);
-  for (const Family& family : kFamilies) {
-    const GemmNarrowKernel* kernel = context.kernels().*family.member;
-    const bool own = kernel != RefKernels(context.activation()).*family.member;
-    if (packed != nullptr ? std::strcmp(packed->kernel, kernel->name) == 0 : own && context.kernels().Wins(family.name)) kernels.push_back(kernel);
-  }
-  return kernels;
-}
-
-// Makes a driver for the first kernel that is exact for the weights; where none is, *driver stays empty.
-template <typename Kernel>
-Status TryGemms(const OpContext& context, const std::vector<const Kernel*>& kernels, const ConvShape& s, const Codes& codes, const Target& target, const uint8_t* x,
-                DriverPtr* driver) {
-  const int8_t* w = reinterpret_cast<const int8_t*>(context.Constant(kW));
-  const int32_t* bias = reinterpret_cast<const int32_t*>(context.Constant(kBias));
-  for (const Kernel* kernel : kernels) {
-    GemmQ8<Kernel> gemm(kernel, s, PlanPanels(s, context), target);
-    bool exact;
-    const Status status = gemm.Pack(context, w, bias, codes, &exact);
-    if (!status.ok()) return status;
-    if (!exact) continue;
-    *driver = MakeConvDriver(s, *context.Input(kX), x, static_cast<uint8_t>(codes.zp), std::move(gemm));
-    return status;
-  }
-  return Status::Ok();
-}
-
-Status PrepareGemm(const OpContext& context, const ConvShape& s, const Target& target, const uint8_t* x, DriverPtr* driver) {
-  const Codes codes = CodesOf(context, s);
-  Status status = TryGemms(context, NarrowCandidates(context, codes), s, codes, target, x, driver);
-  if (status.ok() && *driver == nullptr) status = TryGemms(context, Candidates(context, &KernelSet::gemm_q8), s, codes, target, x, driver);
-  return status.ok() && *driver == nullptr ? Unsupported("no kernel is exact for these weights") : status;
-}
-
 // Whether a layer runs on bits: its codes allow it, and this CPU gains by it; or its weights come packed that way. Not in a strip: its drivers
 // know no rows elsewhere, and the planner leaves layers of such weights out of strips.
 bool ChooseBits(const OpContext& context, const ConvShape& s, BitFamily* family) {
@@ -308,7 +151,7 @@ bool ChooseBits(const OpContext& context, const ConvShape& s, BitFamily* family)
   return context.Packed(kW) != nullptr || (WideEnoughForBits(s) && context.kernels().Wins(family->name));
 }
 
-Status PrepareBits(const OpContext& context, const ConvShape& s, const BitFamily& family, const Target& target, DriverPtr* driver) {
+Status PrepareBits(const OpContext& context, const ConvShape& s, const BitFamily& family, const ConvTarget& target, DriverPtr* driver) {
   BitLayer layer;
   const int32_t* bias = reinterpret_cast<const int32_t*>(context.Constant(kBias));
   const Status status = layer.Init(context, s, family, context.Attrs<ConvQ8Attrs>().x_zp, bias);
@@ -324,7 +167,7 @@ Status PrepareConvQ8(const OpContext& context, DriverPtr* driver) {
   Status status = CheckConv(*context.Input(kX), *context.Input(kW), context.Output(), attrs.geometry, &shape);
   if (status.ok()) status = CheckAttrs(context, attrs, context.Input(kResidual) != nullptr);
   if (status.ok()) status = CheckTensors(context, shape);
-  Target target;
+  ConvTarget target = {};
   if (status.ok()) status = MakeTarget(context, attrs, shape.o, &target);
   const uint8_t* x = nullptr;
   if (status.ok()) status = context.InputData(kX, &x);
@@ -333,7 +176,7 @@ Status PrepareConvQ8(const OpContext& context, DriverPtr* driver) {
   BitFamily family;
   if (depthwise) status = PrepareDepthwise(context, shape, target, x, driver);
   else if (ChooseBits(context, shape, &family)) status = PrepareBits(context, shape, family, target, driver);
-  else status = PrepareGemm(context, shape, target, x, driver);
+  else status = PrepareGemmQ8(context, shape, attrs.x_zp, reinterpret_cast<const int32_t*>(context.Constant(kBias)), target, x, driver);
   if (status.ok()) (*driver)->set_note(NoteOfCodes(context, shape, attrs.x_zp, (*driver)->kernel()));
   return status;
 }

@@ -1,12 +1,14 @@
-// ConvQ8F32: binary and ternary convolutions whose sums leave as floats. On bits always: whoever writes this op means it.
+// ConvQ8F32: convolutions of 8 bits whose sums leave as floats. Binary and ternary ones are on bits always, whatever their size: between float
+// layers nothing else is as small.
 #include "engine/ops/conv_bits.h"
+#include "engine/ops/conv_gemm.h"
 
 namespace sterna {
 namespace {
 
-constexpr int64_t kMaxDepth = 1 << 20;  // sums stay exact as floats
+constexpr int64_t kMaxDepthBits = 1 << 20;  // sums of signs stay exact as floats
 
-enum Input : uint32_t { kX, kW, kScale, kBias };
+enum Input : uint32_t { kScale = 2, kBias };
 
 class BitsF32 {
  public:
@@ -33,21 +35,47 @@ class BitsF32 {
 
 Status CheckTensors(const OpContext& context, const ConvShape& s) {
   const Tensor &x = *context.Input(kX), &w = *context.Input(kW), &y = context.Output();
-  if (x.dtype != context.activation() || y.dtype != DType::kF32 || w.dtype != DType::kS8) return Mismatch("a ternary convolution has the wrong types");
-  if (s.k() > kMaxDepth) return Unsupported("a ternary convolution sums more products than a float holds");
+  if (x.dtype != context.activation() || y.dtype != DType::kF32 || w.dtype != DType::kS8) return Mismatch("a convolution from bytes to floats has the wrong types");
   const int32_t x_zp = context.Attrs<ConvQ8F32Attrs>().x_zp;
   if (x_zp < context.lowest() || x_zp > context.highest()) return Unsupported("a zero-point is outside the activation type");
   const Status status = CheckVector(context, kScale, DType::kF32, s.o);
   return status.ok() ? CheckVector(context, kBias, DType::kF32, s.o) : status;
 }
 
-// The floats of an input, or null when it is absent.
-Status FloatsOf(const OpContext& context, uint32_t input, const float** floats) {
-  *floats = nullptr;
-  if (context.Input(input) == nullptr) return Status::Ok();
-  const uint8_t* data;
-  const Status status = context.InputData(input, &data);
-  *floats = reinterpret_cast<const float*>(data);
+// Of `channels` numbers and 64 more, all alike.
+template <typename T>
+Status Filled(const OpContext& context, int64_t channels, T value, const T** out) {
+  uint8_t* block;
+  const uint64_t count = RoundUp(static_cast<uint64_t>(channels), 64) + 64;
+  const Status status = context.Allocate(count * sizeof(T), &block);
+  if (!status.ok()) return status;
+  std::fill_n(reinterpret_cast<T*>(block), count, value);
+  *out = reinterpret_cast<const T*>(block);
+  return status;
+}
+
+Status PrepareProducts(const OpContext& context, const ConvShape& s, int32_t x_zp, const WideQ8& floats, DriverPtr* driver) {
+  if (s.k() > kMaxDepthQ8) return Unsupported("a convolution sums more products than fit 32 bits");
+  ConvTarget target{};
+  target.y = context.OutputData(), target.y_stride = static_cast<size_t>(context.Output().pixel_stride) * sizeof(float);
+  target.wide = floats;
+  target.requant.scale = floats.scale;  // nothing reads it; it moves along with the channels
+  // A sum without a bias keeps the sign of its zero.
+  Status status = floats.bias != nullptr ? Status::Ok() : Filled(context, s.o, -0.0f, &target.wide.bias);
+  if (status.ok()) status = Filled(context, s.o, int32_t{0}, &target.wide.offset);
+  const uint8_t* x = nullptr;
+  if (status.ok()) status = context.InputData(kX, &x);
+  return status.ok() ? PrepareGemmQ8(context, s, x_zp, nullptr, target, x, driver) : status;
+}
+
+Status PrepareBits(const OpContext& context, const ConvShape& s, int32_t x_zp, const BitFamily& family, const WideQ8& floats, DriverPtr* driver) {
+  if (s.k() > kMaxDepthBits) return Unsupported("a ternary convolution sums more products than a float holds");
+  BitLayer layer;
+  const Status status = layer.Init(context, s, family, x_zp, nullptr);
+  if (!status.ok()) return status;
+  const Tensor& y = context.Output();
+  const BitsF32 output(reinterpret_cast<float*>(context.OutputData()), static_cast<size_t>(y.pixel_stride), floats.scale, floats.bias);
+  driver->reset(new BitConv<BitsF32>(std::move(layer), output));
   return status;
 }
 
@@ -59,17 +87,13 @@ Status PrepareConvQ8F32(const OpContext& context, DriverPtr* driver) {
   Status status = CheckConv(*context.Input(kX), *context.Input(kW), context.Output(), attrs.geometry, &shape);
   if (status.ok()) status = CheckTensors(context, shape);
   if (!status.ok()) return status;
-  BitFamily family;
-  if (!FindBitFamily(context, attrs.x_zp, &family)) return Unsupported("a ternary convolution's input or weights can be something other than -1, 0 and 1");
-  const float *scale, *bias;
-  status = FloatsOf(context, kScale, &scale);
-  if (status.ok()) status = FloatsOf(context, kBias, &bias);
-  BitLayer layer;
-  if (status.ok()) status = layer.Init(context, shape, family, attrs.x_zp, nullptr);
+  WideQ8 floats{};
+  status = CopyByChannel(context, kScale, shape.o, &floats.scale);
+  if (status.ok()) status = CopyByChannel(context, kBias, shape.o, &floats.bias);
   if (!status.ok()) return status;
-  const Tensor& y = context.Output();
-  driver->reset(new BitConv<BitsF32>(std::move(layer), BitsF32(reinterpret_cast<float*>(context.OutputData()), static_cast<size_t>(y.pixel_stride), scale, bias)));
-  return status;
+  BitFamily family;
+  if (FindBitFamily(context, attrs.x_zp, &family)) return PrepareBits(context, shape, attrs.x_zp, family, floats, driver);
+  return PrepareProducts(context, shape, attrs.x_zp, floats, driver);
 }
 
 }  // namespace sterna

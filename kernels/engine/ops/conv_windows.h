@@ -17,7 +17,7 @@ class WindowConv final : public OpDriver {
   using T = typename Gemm::Element;
 
   WindowConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
-      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)), spans_(shape, Im2Col<T>(shape, x, data, T{})) {
+      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)), spans_(shape, Im2Col<T>(shape, x, data, T{}), gemm_.pixel_elements()) {
     units_ = s_.n * s_.oh;
     row_ = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(Width(s_) * s_.cg), 64 / sizeof(T)));
     const int64_t fitting = kBlockBytes / (row_ * static_cast<int64_t>(sizeof(T)));

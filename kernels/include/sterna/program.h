@@ -163,8 +163,8 @@ struct ConvQ8Attrs {
   float mid_mul, res_mul;  // mid_scale / y_scale, res_scale / y_scale
 };
 
-// Ternary or binary convolution between float layers: y = float(sum (x - x_zp) * w) * scale[o] + bias[o], rounded after each operation.
-// Padding is x_zp, which counts 0. Every x - x_zp that the ops before can write, and every weight, is -1, 0 or 1.
+// Convolution of 8 bits whose result is float: y = float(sum (x - x_zp) * w) * scale[o] + bias[o], rounded after each operation. Padding is x_zp,
+// which counts 0. Where every x - x_zp that the ops before can write, and every weight, is -1, 0 or 1, it runs on bits.
 struct ConvQ8F32Attrs {
   ConvGeometry geometry;
   int32_t x_zp;

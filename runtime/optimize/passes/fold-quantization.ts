@@ -1,7 +1,7 @@
 import type { Graph, Node } from '../../graph/graph.js';
 import { operand, outputOf } from '../../graph/operands.js';
 import { fusedUnary } from '../../ops/convolution.js';
-import { planConv } from '../quantized/conv.js';
+import { foldFloatResult, planConv } from '../quantized/conv.js';
 import { planBinary, planPixels, planRequantize, planTable } from '../quantized/elementwise.js';
 import { planMove, planPool, planResize } from '../quantized/movement.js';
 import { quantizedBounds, tensorQuantization, type TensorQuantization } from '../quantized/parameters.js';
@@ -51,7 +51,8 @@ function noForm(editor: Rewriter, value: string): string {
 
 /**
  * Recognizes DequantizeLinear -> operator -> [activation] -> [clip] -> QuantizeLinear, and computes the operator on the integers. What
- * has no integer form stays float, between the DequantizeLinear and QuantizeLinear that the model has around it.
+ * has no integer form stays float, between the DequantizeLinear and QuantizeLinear that the model has around it; a convolution whose result stays
+ * float, such as a network's last, multiplies integers all the same.
  */
 export function foldQuantization(graph: Graph): Graph {
   const editor = new Rewriter(graph);
@@ -72,6 +73,7 @@ export function foldQuantization(graph: Graph): Graph {
     if (build === undefined) explain('fold-quantization', node, () => noForm(editor, result.value));
     else replaceOutput(editor, outputOf(node), build);
   }
+  for (const node of graph.nodes) if (node.op === 'NhwcConv' && editor.has(node)) foldFloatResult(editor, node);
   return editor.finish();
 }
 

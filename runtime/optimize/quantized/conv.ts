@@ -91,7 +91,7 @@ function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
 }
 
 /** Bias in steps of x_scale * w_scale, or undefined when it is not constant or does not fit 32 bits. */
-function integerBias(editor: Rewriter, name: string, steps: Float32Array): TensorValue | undefined {
+function integerBias(editor: Rewriter, name: string, steps: ArrayLike<number>): TensorValue | undefined {
   const constant = editor.constant(name);
   const bias = constant === undefined ? dequantizedConstant(editor, name) : mapNumbers(toNumbers(constant), (b) => b);
   if (bias?.length !== steps.length) return undefined;
@@ -120,17 +120,63 @@ function resultAttributes(x: QuantizedValue, q: TensorQuantization, [low, high]:
   };
 }
 
+/** What a convolution of integers reads: bytes, weights around 0, and what a sum of 1 stands for in each output channel. */
+interface Operands {
+  readonly x: QuantizedValue;
+  readonly weights: Weights;
+  readonly steps: readonly number[];
+}
+
+function integerOperands(editor: Rewriter, conv: Node): Operands | undefined {
+  const own = convolution(conv);
+  const x = quantizedSource(editor, own.x);
+  const weights = symmetricWeights(editor, own.weights);
+  if (x === undefined) return explain('fold-quantization', conv, 'its input is not an 8-bit value with one constant scale');
+  if (weights === undefined) return explain('fold-quantization', conv, 'its weights are not constants of 8 bits around a zero-point, with a scale for each output channel or one for all');
+  return { x, weights, steps: Array.from(weights.scales, (scale) => Math.fround(x.q.scale * scale)) };
+}
+
+const geometryOf = (conv: Node): Record<string, Attribute> => ({
+  ...Object.fromEntries(['strides', 'pads', 'dilations'].map((key) => [key, conv.attributes.get(key) ?? int(0)])), group: int(intAttribute(conv, 'group', 1)),
+});
+
+/** Longest sum of products that is exact in 32 bits (kernels/engine/ops/conv_gemm.h). */
+const mostProducts = 66000;
+
+/**
+ * A convolution of quantized data by quantized weights whose result nobody quantizes: sums of integers that leave as floats. It stays float where it
+ * is depthwise: the kernels of those put out bytes.
+ */
+export function foldFloatResult(editor: Rewriter, conv: Node): void {
+  const own = convolution(conv);
+  const group = intAttribute(conv, 'group', 1);
+  if (quantizedSource(editor, own.x) === undefined) return;
+  if (group > 1 && group === editor.type(own.x).shape.at(-1)) return explain('fold-quantization', conv, 'it is depthwise, and nobody quantizes its result');
+  const operands = integerOperands(editor, conv);
+  if (operands === undefined) return;
+  const { x, weights, steps } = operands;
+  const constant = own.bias === undefined ? undefined : editor.constant(own.bias);
+  const bias = own.bias === undefined ? undefined : constant === undefined ? dequantizedConstant(editor, own.bias) : Float64Array.from(toNumbers(constant));
+  if (own.bias !== undefined && bias?.length !== steps.length) return explain('fold-quantization', conv, 'its bias is not constant');
+  if (elementCount(weights.values.dims) / steps.length > mostProducts) return explain('fold-quantization', conv, 'it sums more products than fit 32 bits');
+  const inputs = [
+    x.value,
+    editor.addConstant(`${own.weights}.s8`, weights.values),
+    editor.addConstant(`${conv.name}.scale`, float32s(steps)),
+    ...(bias === undefined ? [] : [editor.addConstant(`${conv.name}.bias`, float32s(bias))]),
+  ];
+  editor.substitute(conv, { op: 'ConvQ8F32', inputs, attributes: { ...geometryOf(conv), x_zp: int(x.q.zeroPoint) } });
+}
+
 /** Convolution of quantized data by quantized weights, with its activation. */
 export const planConv: Planner = (editor, value, q) => {
   const chain = chainOf(editor, value);
   if (chain === undefined) return undefined;
   const { conv, slope } = chain;
   const own = convolution(conv);
-  const x = quantizedSource(editor, own.x);
-  const weights = symmetricWeights(editor, own.weights);
-  if (x === undefined) return explain('fold-quantization', conv, 'its input is not an 8-bit value with one constant scale');
-  if (weights === undefined) return explain('fold-quantization', conv, 'its weights are not constants of 8 bits around a zero-point, with a scale for each output channel or one for all');
-  const steps = weights.scales.map((scale) => Math.fround(x.q.scale * scale));
+  const operands = integerOperands(editor, conv);
+  if (operands === undefined) return undefined;
+  const { x, weights, steps } = operands;
   const bias = own.bias === undefined ? undefined : integerBias(editor, own.bias, steps);
   if (own.bias !== undefined && bias === undefined) return explain('fold-quantization', conv, 'its bias is not constant, or does not fit 32 bits in steps of x_scale * w_scale');
   // The order of operations that onnxruntime uses: x_scale * w_scale, then / y_scale, in single precision.
@@ -145,8 +191,7 @@ export const planConv: Planner = (editor, value, q) => {
       ...(slope === undefined ? [] : [editor.addConstant(`${name}.scale_neg`, float32s(scale.map((s, o) => s * (slope[o] ?? 0))))]),
     ];
     const bounds = quantizedBounds(q, chain.low, chain.high);
-    const geometry = Object.fromEntries(['strides', 'pads', 'dilations'].map((key) => [key, conv.attributes.get(key) ?? int(0)]));
-    const attributes = { ...geometry, group: int(intAttribute(conv, 'group', 1)), ...resultAttributes(x, q, bounds) };
+    const attributes = { ...geometryOf(conv), ...resultAttributes(x, q, bounds) };
     return editor.emit({ name, op: 'ConvQ8', inputs, attributes });
   };
 };

@@ -116,6 +116,14 @@ function conv(dims: readonly number[], attributes: Parameters<typeof node>[3], a
   };
 }
 
+/** As `conv`, and nobody quantizes the result. */
+function floatConv(dims: readonly number[], attributes: Parameters<typeof node>[3]): Build {
+  return (q, x) => {
+    const [w, b] = q.weights('conv', dims, inputScale);
+    return q.add('Conv', [x, w, b], 'y', attributes);
+  };
+}
+
 /** A convolution before: what comes after it is channels-last. */
 function featureMap(q: QdqBuilder, x: string): string {
   const [w, b] = q.weights('map', [16, 8, 1, 1], inputScale);
@@ -170,6 +178,22 @@ const recipes: readonly Recipe[] = [
       const [w] = q.weights('fc', [20, 10], inputScale, 1);
       return q.fake(q.add('MatMul', [x, w], 'y'), outputScale);
     },
+  },
+  { name: 'Conv 1x1 to floats', dims: image, op: 'ConvQ8F32', build: floatConv([16, 8, 1, 1], {}) },
+  { name: 'Conv 1x1 to floats, strided', dims: image, op: 'ConvQ8F32', build: floatConv([5, 8, 1, 1], { strides: [2, 2] }) },
+  { name: 'Conv 3x3 to floats', dims: image, op: 'ConvQ8F32', build: floatConv([7, 8, 3, 3], { pads: [1, 1, 1, 1], dilations: [1, 2] }) },
+  { name: 'Conv to floats, grouped', dims: image, op: 'ConvQ8F32', build: floatConv([6, 4, 3, 3], { group: 2 }) },
+  { name: 'Conv to floats, one-dimensional', dims: [1, 8, 30], op: 'ConvQ8F32', build: floatConv([12, 8, 5], { pads: [2, 2] }) },
+  { name: 'Conv to floats, without a bias', dims: image, op: 'ConvQ8F32', build: (q, x) => q.add('Conv', [x, q.weight('conv', [16, 8, 3, 3])], 'y') },
+  {
+    name: 'Conv to floats with a float bias', dims: image, op: 'ConvQ8F32',
+    build: (q, x) => q.add('Conv', [x, q.weight('conv', [16, 8, 1, 1]), q.constant('bias', randomTensor([16], 8))], 'y'),
+  },
+  { name: 'Gemm to floats', dims: [3, 20], op: 'ConvQ8F32', build: (q, x) => q.add('Gemm', [x, ...q.weights('fc', [10, 20], inputScale)], 'y', { transB: 1 }) },
+  { name: 'MatMul to floats', dims: [2, 3, 20], op: 'ConvQ8F32', build: (q, x) => q.add('MatMul', [x, q.weights('fc', [20, 10], inputScale, 1)[0]], 'y') },
+  {
+    name: 'ConvTranspose to floats', dims: image, op: 'ConvQ8F32',
+    build: (q, x) => q.add('ConvTranspose', [x, ...q.weights('up', [8, 6, 4, 4], inputScale, 1)], 'y', { strides: [2, 2], pads: [1, 1, 1, 1] }),
   },
   ...['Add', 'Sub', 'Mul'].map((op): Recipe => ({
     name: op, dims: image, op: 'BinaryQ8',
