@@ -254,8 +254,13 @@ class Log {
   }
 }
 
-function unreadable(source: FfmpegInput, reason: string, log: Log): RuntimeError {
+/** What a build of ffmpeg says of a kind of device that it was made without, such as npm's of PulseAudio. */
+const withoutInput = /^Unknown input format: '(\w+)'/;
+
+function unreadable(source: FfmpegInput, said: string, log: Log): RuntimeError {
   const name = redact(source.name);
+  const [, kind] = withoutInput.exec(said) ?? [];
+  const reason = kind === undefined ? said : `this ffmpeg was built without the input ${kind}. Install one that has it (Debian: apt-get install ffmpeg) or set STERNA_FFMPEG to its path`;
   return new RuntimeError('E_MEDIA', `${name} cannot be decoded: ${reason}`, { details: { source: name, log: log.lastLine(source) } });
 }
 

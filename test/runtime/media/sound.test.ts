@@ -180,6 +180,11 @@ describe('live sound', () => {
     await expect(collect(openSoundSource('alsa:default'))).rejects.toThrow(/^alsa:default cannot be decoded: cannot open audio device default \(Device or resource busy\)$/);
   });
 
+  it('says that the ffmpeg at hand has no such input', async () => {
+    microphone('echo "Unknown input format: \'pulse\'" >&2; exit 1');
+    await expect(collect(openSoundSource('pulse:mic'))).rejects.toMatchObject({ code: 'E_MEDIA', message: expect.stringMatching(/^pulse:mic cannot be decoded: this ffmpeg was built without the input pulse\. Install one that has it .* or set STERNA_FFMPEG/) as unknown });
+  });
+
   it('leaves a gap where the buffer of the card has run over, and begins to count the time anew', async () => {
     microphone('head -c 12800 /dev/zero; sleep 0.4; echo "[alsa @ 0x55d1c0ffee] ALSA buffer xrun." >&2; sleep 0.4; head -c 12800 /dev/zero; exec sleep 60');
     const source = openSoundSource('alsa:default', { stallMs: 20_000 });
