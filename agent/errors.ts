@@ -91,6 +91,7 @@ export const agentErrorCodes = {
   E_SOUND_OFFSET: 'the sound has a constant offset of more than a tenth of full scale; the microphone or its wiring is defective',
   E_SOUND_SILENT: 'all samples are exactly zero; the microphone is muted or not connected',
   E_SOUND_INVALID: 'samples are not numbers; they count as silence',
+  E_SOUND_RATE: 'samples come more than 1 % faster or slower than their rate says: it is stated wrongly, or the source or the machine cannot keep up; windows may count as late',
   E_PACKAGE_MEDIUM: 'the package listens and the input is a camera, or the other way round',
   E_PIPELINE: 'the pipeline failed on a frame',
   E_GALLERY_SPACE: 'the enrolled people were enrolled with another embedder than the running one; they must be enrolled again',

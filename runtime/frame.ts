@@ -15,12 +15,22 @@ export interface Sample {
   decodeMs?: number;
 }
 
+/** The clock of a live source beside that of the system. */
+export interface ClockEstimate {
+  /** How much faster the samples come than their rate says, in millionths. */
+  readonly driftPpm: number;
+  /** How unevenly they come. */
+  readonly jitterMs: number;
+}
+
 /** A source of samples: files, video, camera, microphone, replay. Iterating starts it; breaking out or aborting stops it. */
 export interface SampleSource<S extends Sample> extends AsyncIterable<S> {
   /** Samples that the consumer was too slow for (live sources drop the oldest; files never drop). */
   readonly dropped: number;
   /** Samples that were damaged on their way and left out or repaired, as far as the source can tell; absent where it cannot. */
   readonly broken?: number;
+  /** Of a live source of sound, once it can be told. */
+  readonly clock?: ClockEstimate | null;
 }
 
 /** The time that results go by, milliseconds: the source's own where it has one. */
@@ -47,8 +57,7 @@ export interface AudioChunk extends Sample {
 
 /** A source of sound, and what its clock is like. */
 export interface SoundSource extends SampleSource<AudioChunk> {
-  /** Of live sources, once it can be told: how much faster (in millionths) the samples come than their rate says, and how unevenly, in milliseconds. */
-  readonly clock: { driftPpm: number; jitterMs: number } | null;
+  readonly clock: ClockEstimate | null;
 }
 
 /** Whatever a pipeline processes. */

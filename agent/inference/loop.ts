@@ -20,8 +20,8 @@ export const lostCodes = { camera: 'E_CAMERA_LOST', microphone: 'E_MICROPHONE_LO
 export type CameraState = 'none' | 'opening' | 'running' | 'ended' | 'lost';
 
 export interface LoopHandlers {
-  /** Called for each frame that arrives. `broken` is the number of damaged frames of this source so far. */
-  onArrival?(frame: AnySample, broken: number): void;
+  /** Called for each frame that arrives. `source` has the number of its damaged frames so far, and what its clock is like. */
+  onArrival?(frame: AnySample, source: Pick<SampleSource<AnySample>, 'broken' | 'clock'>): void;
   onFrame(processed: ProcessedFrame): void;
   /** Called for a frame that was left out because of the pace. */
   onPaced?(): void;
@@ -152,7 +152,7 @@ export class InferenceLoop {
       for await (const frame of source) {
         if (this.#camera !== 'running') this.#setCamera('running', null);
         this.#frames += 1;
-        this.#handlers.onArrival?.(frame, source.broken ?? 0);
+        this.#handlers.onArrival?.(frame, source);
         if (!this.#isDue()) continue;
         await this.#take(frame, { source, droppedBefore: source.dropped - droppedBefore, signal });
         droppedBefore = source.dropped;

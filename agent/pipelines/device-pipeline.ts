@@ -19,6 +19,7 @@ import { PipelineSlot } from '../inference/pipeline-slot.js';
 import type { AnySample, Model, RunningModel, RuntimePort, SampleSource, SoundRequest } from '../ground/runtime.js';
 import { isLive, isSoundInput } from '../inference/source.js';
 import { isSound, type Frame } from '../../runtime/frame.js';
+import { RateFault } from '../inference/sound-faults.js';
 import { StreamFaults } from '../inference/stream-faults.js';
 import { allowanceOf } from '../ota/allowance.js';
 import { diskCodes } from '../ota/failure.js';
@@ -355,6 +356,7 @@ export class DevicePipeline {
   #createLoop(turns: Turns, backoff: PipelineOptions['backoff']): InferenceLoop {
     const { clock, log } = this.#f;
     const stream = new StreamFaults({ faults: this.#faults, counters: this.counters, clock });
+    const rate = new RateFault(this.#faults);
     const { input } = this.#spec.source;
     return new InferenceLoop(this.slot, clock, {
       input,
@@ -364,7 +366,10 @@ export class DevicePipeline {
       turns: { name: this.name, of: turns },
       ...(backoff === undefined ? {} : { backoff }),
     }, {
-      onArrival: (frame, broken) => { if (!isSound(frame)) stream.note(frame, broken); },
+      onArrival: (frame, source) => {
+        if (isSound(frame)) rate.note(source.clock ?? null);
+        else stream.note(frame, source.broken ?? 0);
+      },
       onFrame: (processed) => {
         this.observer.frame(processed);
         // Packages are compared by their own networks, and thresholds are those of them.
@@ -378,7 +383,10 @@ export class DevicePipeline {
         this.observer.failed(running, error);
         this.ota.frameFailed(running);
       },
-      onCamera: cameraFaults({ medium: this.medium, faults: this.#faults, counters: this.counters, log, onGone: () => this.observer.cameraGone() }),
+      onCamera: cameraFaults({ medium: this.medium, faults: this.#faults, counters: this.counters, log, onGone: () => {
+        rate.gone();
+        this.observer.cameraGone();
+      } }),
     });
   }
 

@@ -1,4 +1,5 @@
 /** When samples of a live stream were captured, by how many of them have come: their arrival is late by whatever buffers and the network take. */
+import type { ClockEstimate } from '../frame.js';
 
 /** Windows over which the least delay is taken, and how many are kept for the drift. */
 const windowMs = 2000;
@@ -45,7 +46,7 @@ export class CaptureClock {
   }
 
   /** How much faster the samples come than their rate says, in millionths, and the mean delay above the least; null while that cannot be told. */
-  get estimate(): { driftPpm: number; jitterMs: number } | null {
+  get estimate(): ClockEstimate | null {
     const [first] = this.#least;
     // The open window is not settled yet.
     const points = this.#least.slice(0, -1);

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { extname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RuntimeError } from '../errors.js';
-import type { AudioChunk, SoundSource } from '../frame.js';
+import type { AudioChunk, ClockEstimate, SoundSource } from '../frame.js';
 import { aBoolean, aNumber, anObject, checkOptions, type OptionKinds } from '../options.js';
 import { CaptureClock } from './capture-clock.js';
 import { redact } from '../redact.js';
@@ -163,7 +163,7 @@ class FfmpegSound implements SoundSource {
     return this.#dropped;
   }
 
-  get clock(): { driftPpm: number; jitterMs: number } | null {
+  get clock(): ClockEstimate | null {
     return this.#clock?.estimate ?? null;
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { emptyHearing, endAll, stepHearing } from '../../../agent/inference/hearing.js';
-import { SoundFaults } from '../../../agent/inference/sound-faults.js';
+import { RateFault, SoundFaults } from '../../../agent/inference/sound-faults.js';
 import type { SoundEvent } from '../../../runtime/stages/finding.js';
 
 const sound = (label: string, onsetMs: number, durationMs: number): SoundEvent => ({ type: 'sound', label, score: 0.9, onsetMs, durationMs });
@@ -28,6 +28,25 @@ describe('what is heard', () => {
 
   it('ends when the microphone goes', () => {
     expect(endAll(stepHearing(emptyHearing, [sound('dog', 1, 2)]).state).map(short)).toEqual(['dog left']);
+  });
+});
+
+describe('a clock that is not that of a sound card', () => {
+  it('is one warning until it goes right, or the microphone is gone', () => {
+    const told: string[] = [];
+    const rate = new RateFault({ raise: (component, { code, message }, severity) => told.push(`${component} ${code} ${severity ?? ''}: ${message}`), clear: (component, code) => told.push(`${component} ${code ?? ''} over`) });
+    const drifts = (...ppm: (number | null)[]): string[] => {
+      told.length = 0;
+      for (const driftPpm of ppm) rate.note(driftPpm === null ? null : { driftPpm, jitterMs: 3 });
+      return [...told];
+    };
+    expect(drifts(null, 300, -9999)).toEqual([]);
+    expect(drifts(-81_250, -70_000, null, 6000)).toEqual(['microphone E_SOUND_RATE warning: Samples come 8.1 % slower than their rate says: the stated rate is wrong, or the source or this machine cannot keep up']);
+    expect(drifts(-4999, 0)).toEqual(['microphone E_SOUND_RATE over']);
+    expect(drifts(88_000)).toEqual([expect.stringContaining('8.8 % faster')]);
+    rate.gone();
+    rate.gone();
+    expect(told.slice(1)).toEqual(['microphone E_SOUND_RATE over']);
   });
 });
 

@@ -110,6 +110,19 @@ describe('a microphone beside a camera', () => {
     expect(statusOf(agent, 'ears')?.counters['camera_reopened_total']).toBeGreaterThan(0);
   });
 
+  it('is told of when its samples come at another rate than they are said to', async () => {
+    const { fleet, runtime } = await house();
+    const codes = (): string[] => fleet.reported.at(-1)?.faults.map(({ code }) => code) ?? [];
+    runtime.clock = { driftPpm: -81_250, jitterMs: 2 };
+    await until('the warning', () => codes().includes('E_SOUND_RATE'));
+    expect(fleet.reported.at(-1)?.faults.find(({ code }) => code === 'E_SOUND_RATE')).toMatchObject({ pipeline: 'ears', component: 'microphone', message: expect.stringMatching(/8\.1 % slower/) as unknown });
+    runtime.lost.add('alsa:default');
+    await until('the microphone is gone, and its rate with it', () => codes().includes('E_MICROPHONE_LOST') && !codes().includes('E_SOUND_RATE'));
+    runtime.clock = { driftPpm: 40, jitterMs: 2 };
+    runtime.lost.clear();
+    await until('it is back, and in time', () => codes().every((code) => code !== 'E_MICROPHONE_LOST' && code !== 'E_SOUND_RATE'));
+  });
+
   it('is opened again when another package wants other chunks', async () => {
     const { fleet, agent, runtime } = await house();
     await until('the serving package hears', () => (statusOf(agent, 'ears')?.camera.frames ?? 0) > 0);

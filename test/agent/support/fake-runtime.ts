@@ -219,14 +219,18 @@ export class FakeRuntime implements RuntimePort {
 
   /** Requests for sound, newest last. */
   readonly sounds: SoundRequest[] = [];
+  /** What the clocks of microphones are like. */
+  clock: SoundSource['clock'] = null;
 
   openSound(request: SoundRequest): SoundSource {
     this.sounds.push(request);
     const { rate, step, signal, input } = request;
     if (this.lost.has(input)) throw new RuntimeError('E_MEDIA', `${input} cannot be opened`);
     const lost = (): boolean => this.lost.has(input);
+    const clock = (): SoundSource['clock'] => this.clock;
     return {
-      dropped: 0, clock: null,
+      dropped: 0,
+      get clock() { return clock(); },
       async *[Symbol.asyncIterator]() {
         for (let sequence = 0; !signal.aborted; sequence++) {
           if (lost()) throw new RuntimeError('E_MEDIA', `${input} is gone`);
