@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { RuntimeError } from './errors.js';
 
 /** Packages that are compiled where they are installed, very large, or of use to few, so that only those who use them install them: peerDependencies of package.json. */
-export const optionalPackages = { '@opentelemetry/otlp-transformer': '^0.223.1', 'better-sqlite3': '^12.11.1', 'onnxruntime-node': '^1.30.0', pg: '^8.23.1' } as const;
+export const optionalPackages = { '@opentelemetry/otlp-transformer': '^0.223.1', 'better-sqlite3': '^12.11.1', 'onnxruntime-node': '^1.30.0', 'openid-client': '^6.9.0', pg: '^8.23.1' } as const;
 
 export type OptionalPackage = keyof typeof optionalPackages;
 

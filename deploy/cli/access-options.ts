@@ -6,12 +6,13 @@ import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import { auditFile, AuditLog, DEFAULT_DAYS, LEAST_DAYS } from '../users/audit.js';
 import { UserDirectory, usersFile } from '../users/users.js';
+import { addOidcOptions, oidcOf, type PageOidcOptions } from './oidc-options.js';
 import { integer, repeated } from './options.js';
 
 export const usersOption = (): Option => new Option('--users <file>', 'the users of the page; default: users.json in STERNA_FLEET_DIR, else in ~/.local/state/sterna/fleet');
 export const auditOption = (): Option => new Option('--audit <file>', 'the audit log of the page; default: audit.db in STERNA_FLEET_DIR, else in ~/.local/state/sterna/fleet');
 
-export interface PageAccessOptions {
+export interface PageAccessOptions extends PageOidcOptions {
   users?: string;
   audit?: string;
   auditDays: number;
@@ -29,27 +30,30 @@ function address(text: string): string {
 
 /** Adds who may use the page, and from where. */
 export function addAccessOptions(command: Command): Command {
-  return command
+  return addOidcOptions(command
     .addOption(usersOption())
     .addOption(auditOption())
     .option('--audit-days <n>', 'how long entries of the audit log are kept', integer(LEAST_DAYS), DEFAULT_DAYS)
-    .option('--listen <address>', 'address of the page; others than loopback need --tls-cert, --tls-key and a user', address, '127.0.0.1')
+    .option('--listen <address>', 'address of the page; others than loopback need --tls-cert, --tls-key and a user or --oidc-issuer', address, '127.0.0.1')
     .option('--tls-cert <file>', 'certificate (chain) of the page, PEM')
     .option('--tls-key <file>', 'private key of the certificate, PEM')
     .option('--allow-host <name>', 'host name under which browsers ask for the page, beside loopback and --listen; may be repeated', repeated, [])
-    .option('--metrics-token-file <file>', 'where there is a login: the token with which Prometheus reads /metrics');
+    .option('--metrics-token-file <file>', 'where there is a login: the token with which Prometheus reads /metrics'));
 }
 
-/** What of these the page takes. @throws DeployError E_USAGE, E_TLS, E_USERS, E_AUDIT, E_FILE */
-export function accessOf(options: PageAccessOptions): Pick<DashboardOptions, 'listen' | 'tls' | 'hosts' | 'access'> & { audit: AuditLog } {
+/** What of these the page takes. @throws DeployError E_USAGE, E_TLS, E_USERS, E_AUDIT, E_FILE, and RuntimeError E_DEPENDENCY */
+export async function accessOf(options: PageAccessOptions): Promise<Pick<DashboardOptions, 'listen' | 'tls' | 'hosts' | 'access'> & { audit: AuditLog }> {
   const { tlsCert, tlsKey, metricsTokenFile } = options;
   if ((tlsCert === undefined) !== (tlsKey === undefined)) throw new DeployError('E_USAGE', 'Expected both --tls-cert and --tls-key, or neither');
   const tls = tlsCert === undefined || tlsKey === undefined ? {} : { tls: { cert: contents(tlsCert, 'E_TLS'), key: contents(tlsKey, 'E_TLS') } };
   const token = metricsTokenFile === undefined ? undefined : contents(metricsTokenFile, 'E_FILE').toString('utf8').trim();
   if (token !== undefined && token.length < 16) throw new DeployError('E_FILE', `Expected a token of at least 16 characters in ${metricsTokenFile ?? ''}: openssl rand -hex 32 makes one`);
+  const oidc = oidcOf(options, tlsCert !== undefined);
+  await oidc?.load();
   const users = new UserDirectory(options.users ?? usersFile());
   const audit = new AuditLog(options.audit ?? auditFile(), options.auditDays);
-  return { listen: options.listen, hosts: options.allowHost, ...tls, audit, access: { users, audit, ...(token === undefined ? {} : { metricsToken: token }) } };
+  const hosts = [...options.allowHost, ...(oidc === null ? [] : [oidc.publicUrl.hostname])];
+  return { listen: options.listen, hosts, ...tls, audit, access: { users, audit, ...(oidc === null ? {} : { oidc }), ...(token === undefined ? {} : { metricsToken: token }) } };
 }
 
 function contents(file: string, code: 'E_TLS' | 'E_FILE'): Buffer {

@@ -24,9 +24,21 @@ export interface BatcherEvents<Token> {
   committed: (items: readonly BatchItem<Token>[], outcomes: readonly (Outcome | null)[]) => void;
   /** A batch was not written, and is tried again. */
   failed: (error: unknown) => void;
+  /** Batch after batch holds the same number of messages: whoever sends them waits for acknowledgements, which bound the throughput. Called once. */
+  narrow?: (messages: number) => void;
 }
 
-/** Collects messages into batches, and writes one batch after another. A batch that fails is tried again until it succeeds: nothing is given up. */
+/** So often in a row have as many messages been on their way, and no more, that this is taken for the window of the sender. */
+const ALIKE = 3;
+/** So many batches of the whole window within `NARROW_MS`, with none that was larger, are no coincidence. */
+const NARROW_BATCHES = 20;
+const NARROW_MS = 5000;
+
+/**
+ * Collects messages into batches, and writes one batch after another. A batch that fails is tried again until it succeeds: nothing is given up.
+ * A sender may have a window: so many messages are on their way, and no more until one is acknowledged, which happens when it is written. A batch that has the whole window
+ * would wait in vain for others, so it is written at once. The window is found by looking: MQTT does not tell a client how far the broker goes below its receive maximum.
+ */
 export class Batcher<Token> {
   readonly #store: Pick<FleetStore, 'commit'>;
   readonly #options: BatcherOptions;
@@ -34,6 +46,13 @@ export class Batcher<Token> {
   readonly #waiting: BatchItem<Token>[] = [];
   readonly #stop = new AbortController();
   #writing = 0;
+  /** Of the sender, as far as it is known. */
+  #window = Infinity;
+  /** Most messages that were not durable yet since a delay was over, and how often that number came in a row. */
+  #peak = { size: 0, before: 0, alike: 0 };
+  /** Batches of the whole window, and when the first of them was full. */
+  #full = { times: 0, sinceMs: 0 };
+  #told = false;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | null = null;
 
@@ -50,8 +69,31 @@ export class Batcher<Token> {
 
   add(item: BatchItem<Token>): void {
     this.#waiting.push(item);
-    if (this.#waiting.length >= this.#options.maxMessages) this.#flush();
-    else this.#timer ??= setTimeout(() => this.#flush(), this.#options.maxDelayMs);
+    if (this.size > this.#peak.size) this.#peak.size = this.size;
+    if (this.size > this.#window) {
+      this.#window = Infinity;
+      this.#full.times = 0;
+    } else if (this.size === this.#window) this.#isFull();
+    if (this.#waiting.length >= this.#options.maxMessages || this.size >= this.#window) this.#flush();
+    else this.#timer ??= setTimeout(() => this.#isLate(), this.#options.maxDelayMs);
+  }
+
+  /** The delay is over, and no more has come. */
+  #isLate(): void {
+    const { size, before, alike } = this.#peak;
+    this.#peak = { size: this.size, before: size, alike: size === before ? alike + 1 : 1 };
+    if (this.#peak.alike >= ALIKE) this.#window = size;
+    this.#flush();
+  }
+
+  #isFull(): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#full.sinceMs > NARROW_MS) this.#full = { times: 0, sinceMs: nowMs };
+    this.#full.times += 1;
+    if (this.#full.times === NARROW_BATCHES && this.#window > 1 && !this.#told) {
+      this.#told = true;
+      this.#events.narrow?.(this.#window);
+    }
   }
 
   /** Writes what waits, and then nothing more. Resolves after `timeoutMs` at the latest, and a little more when the store is busy; what is not written by then stays unacknowledged. */

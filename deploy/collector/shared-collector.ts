@@ -29,6 +29,8 @@ export interface SharedCollectorOptions extends Omit<LinkOptions, 'clientId' | '
   guard?: ReportGuard;
   /** Called when the store fails, and with null when it works again. */
   onStore?: (error: unknown) => void;
+  /** Called once when the broker sends no more than so many messages before they are acknowledged, and keeps others waiting for that. */
+  onNarrow?: (messages: number) => void;
 }
 
 /** What became of the messages since the start. */
@@ -77,6 +79,7 @@ export class SharedCollector {
     this.#batcher = new Batcher<Token>(store, { ...defaultBatching, ...options.batching }, {
       committed: (items, outcomes) => this.#committed(items, outcomes),
       failed: (error) => this.#failed(error),
+      narrow: (messages) => { if (messages < this.#limit) options.onNarrow?.(messages); },
     });
   }
 

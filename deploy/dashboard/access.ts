@@ -7,16 +7,20 @@ import { matchedRoutes } from 'hono/route';
 import { z } from 'zod';
 import { Attempts } from '../users/attempts.js';
 import type { AuditEntry, AuditLog } from '../users/audit.js';
+import type { OidcLogin, OidcUser } from '../users/oidc.js';
 import { Sessions, type Session, type SessionLimits } from '../users/sessions.js';
 import { PASSWORD_LENGTH, passwordFits, type UserDirectory } from '../users/users.js';
 import { failure } from './failure.js';
+import { oidcApi } from './oidc-api.js';
 import { filledIn, pageRoutes, type PageRoute } from './routes.js';
 import { sameOrigin } from './same-origin.js';
 import { untilEnded } from './until-ended.js';
 
 export interface AccessOptions {
-  /** Without, or as long as it has nobody, the page needs no login. */
+  /** Without, or as long as it has nobody, the page needs no login, unless there is `oidc`. */
   users?: UserDirectory;
+  /** A provider of OpenID Connect, whose users may log in beside those of `users`. */
+  oidc?: OidcLogin;
   audit?: AuditLog;
   limits?: SessionLimits;
   /** Lets Prometheus read `/metrics` without a session. */
@@ -41,6 +45,7 @@ const routeOf = new Map(pageRoutes.map((route) => [`${route.method} ${route.path
 /** Login, sessions and roles of the page, and what of it goes into the audit log. */
 export class Access {
   readonly #users: UserDirectory | null;
+  readonly #oidc: OidcLogin | null;
   readonly #audit: AuditLog | null;
   readonly #sessions: Sessions | null;
   readonly #metricsToken: string | null;
@@ -54,16 +59,17 @@ export class Access {
   #turn: Promise<unknown> = Promise.resolve();
 
   /** @param secure whether the page is served with TLS */
-  constructor({ users, audit, limits, metricsToken }: AccessOptions, secure: boolean) {
+  constructor({ users, oidc, audit, limits, metricsToken }: AccessOptions, secure: boolean) {
     this.#users = users ?? null;
+    this.#oidc = oidc ?? null;
     this.#audit = audit ?? null;
-    this.#sessions = users === undefined ? null : new Sessions(users, limits);
+    this.#sessions = users === undefined && oidc === undefined ? null : new Sessions(users ?? null, limits);
     this.#metricsToken = metricsToken ?? null;
     this.#secure = secure;
   }
 
   get required(): boolean {
-    return this.#users?.required === true;
+    return this.#oidc !== null || this.#users?.required === true;
   }
 
   start(): void {
@@ -107,21 +113,19 @@ export class Access {
     const api = new Hono<PageEnv>();
     api.get('/session', (context) => context.json(this.about(this.#who(context, undefined))));
     api.post('/login', bodyLimit({ maxSize: LOGIN_BYTES, onError: (context) => failure(context, 413, 'E_LOGIN', `Expected at most ${LOGIN_BYTES} bytes`) }), (context) => this.#login(context));
-    api.post('/logout', (context) => {
-      const id = getCookie(context, this.#cookie(context));
-      const who = this.#who(context, undefined);
-      if (id !== undefined) this.#sessions?.end(id);
-      deleteCookie(context, this.#cookie(context), { path: '/', secure: this.#secure });
-      if (who !== null && who.user !== null) this.#write(context, { user: who.user, action: 'logout', result: 'ok' });
-      return context.json({ login: this.required, user: null, role: null });
-    });
+    api.post('/logout', (context) => this.#logout(context));
+    api.route('/oidc', oidcApi({
+      oidc: this.#oidc, cookie: (context) => this.#cookie(context, '-oidc'), secure: this.#secure,
+      admit: (context, user) => this.#admit(context, user),
+      refused: (context, { code, user, why }) => this.#noteFailure(context, { user, result: code, target: why }),
+    }));
     api.get('/audit', (context) => context.json({ kept: this.#audit !== null, entries: this.#audit?.list({ limit: LISTED }) ?? [] }));
     return api;
   }
 
   /** What the page says about whoever reads it. */
-  about(who: Who | null): { login: boolean; user: string | null; role: string | null } {
-    return { login: this.required, user: who?.user ?? null, role: who?.role ?? null };
+  about(who: Who | null): { login: boolean; user: string | null; role: string | null; oidc?: { name: string } } {
+    return { login: this.required, user: who?.shown ?? who?.user ?? null, role: who?.role ?? null, ...(this.#oidc === null ? {} : { oidc: { name: this.#oidc.name } }) };
   }
 
   #who(context: Context, route: PageRoute | undefined): Who | null {
@@ -147,10 +151,32 @@ export class Access {
     if (!fits || user === undefined || JSON.stringify(user) !== record) return this.#refuse(context, name, 'E_LOGIN', 0);
     this.#attempts.succeed(name, address);
     this.#write(context, { user: name, action: 'login', result: 'ok' });
+    this.#give(context, this.#sessions?.begin(user, Date.now()) ?? '');
+    return context.json({ login: true, user: user.name, role: user.role });
+  }
+
+  /** Begins the session of a provider's user. The audit log has the name once, and from then on whom the provider means by it. */
+  #admit(context: Context, user: OidcUser): void {
+    this.#write(context, { user: user.id, action: 'login', target: user.name, result: 'ok' });
+    this.#give(context, this.#sessions?.beginOidc(user, this.#oidc?.sessionMs ?? 0, Date.now()) ?? '');
+  }
+
+  /** The cookie of a new session; the one before ends. */
+  #give(context: Context, id: string): void {
     const before = getCookie(context, this.#cookie(context));
     if (before !== undefined) this.#sessions?.end(before);
-    setCookie(context, this.#cookie(context), this.#sessions?.begin(user, Date.now()) ?? '', { path: '/', httpOnly: true, sameSite: 'Strict', secure: this.#secure });
-    return context.json({ login: true, user: user.name, role: user.role });
+    setCookie(context, this.#cookie(context), id, { path: '/', httpOnly: true, sameSite: 'Strict', secure: this.#secure });
+  }
+
+  async #logout(context: Context): Promise<Response> {
+    const id = getCookie(context, this.#cookie(context));
+    const who = this.#who(context, undefined);
+    if (id !== undefined) this.#sessions?.end(id);
+    deleteCookie(context, this.#cookie(context), { path: '/', secure: this.#secure });
+    if (who !== null && who.user !== null) this.#write(context, { user: who.user, action: 'logout', result: 'ok' });
+    // Else the next one at this screen would be let in by the provider without a question.
+    const provider = who?.idToken === undefined ? null : await this.#oidc?.endSessionUrl(who.idToken, Date.now()) ?? null;
+    return context.json({ login: this.required, user: null, role: null, ...(provider === null ? {} : { provider }) });
   }
 
   /** One after the other: each takes memory and a core. */
@@ -162,16 +188,20 @@ export class Access {
   }
 
   #refuse(context: Context, name: string, code: 'E_LOGIN' | 'E_LOGIN_LIMIT', waitMs: number): Response {
-    const minute = Math.floor(Date.now() / 60_000);
-    if (minute !== this.#failures.minute) this.#tellSkipped();
-    this.#failures.minute = minute;
     // A name that nobody has may be a password in the wrong field.
-    if (this.#failures.written++ < FAILURES_A_MINUTE) this.#write(context, { user: this.#users?.find(name) === undefined ? '(unknown)' : name, action: 'login', result: code });
-    else this.#failures.skipped += 1;
+    this.#noteFailure(context, { user: this.#users?.find(name) === undefined ? null : name, result: code });
     if (code === 'E_LOGIN') return failure(context, 401, code, 'The name or the password is wrong');
     const seconds = Math.ceil(waitMs / 1000);
     context.header('retry-after', String(seconds));
     return failure(context, 429, code, `Too many attempts. Try again in ${seconds} s`);
+  }
+
+  #noteFailure(context: Context, { user, ...entry }: { user: string | null; result: string; target?: string }): void {
+    const minute = Math.floor(Date.now() / 60_000);
+    if (minute !== this.#failures.minute) this.#tellSkipped();
+    this.#failures.minute = minute;
+    if (this.#failures.written++ < FAILURES_A_MINUTE) this.#write(context, { user: user ?? '(unknown)', action: 'login', ...entry });
+    else this.#failures.skipped += 1;
   }
 
   #tellSkipped(): void {
@@ -197,9 +227,9 @@ export class Access {
   }
 
   /** Cookies do not know ports: two pages on one machine need two names. `__Host-`: browsers take it with TLS alone, and from no other host. */
-  #cookie(context: Context): string {
+  #cookie(context: Context, purpose = ''): string {
     const { incoming } = context.env as { incoming: { socket: { localPort?: number } } };
-    return `${this.#secure ? '__Host-' : ''}sterna-${incoming.socket.localPort ?? 0}`;
+    return `${this.#secure ? '__Host-' : ''}sterna${purpose}-${incoming.socket.localPort ?? 0}`;
   }
 }
 

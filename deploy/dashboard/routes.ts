@@ -35,9 +35,11 @@ export const pageRoutes: readonly PageRoute[] = [
   ...assets.map((path): PageRoute => ({ method: 'GET', path, needs: 'anyone' })),
   { method: 'GET', path: '/login', needs: 'anyone' },
   { method: 'GET', path: '/api/session', needs: 'anyone' },
-  // These two write their own entries: of them it is the name that counts, before or after there is a session.
+  // These write their own entries: of them it is the name that counts, before or after there is a session.
   { method: 'POST', path: '/api/login', needs: 'anyone' },
   { method: 'POST', path: '/api/logout', needs: 'anyone' },
+  { method: 'POST', path: '/api/oidc/start', needs: 'anyone' },
+  { method: 'GET', path: '/api/oidc/callback', needs: 'anyone' },
   { method: 'GET', path: '/', needs: 'viewer' },
   { method: 'GET', path: '/index.html', needs: 'viewer' },
   { method: 'GET', path: '/metrics', needs: 'viewer' },

@@ -81,7 +81,7 @@ export class Dashboard {
   async start(): Promise<void> {
     if (this.#server !== null) return;
     if (!isLoopback(this.#listen) && (this.#options.tls === undefined || !this.login)) {
-      throw new DeployError('E_LISTEN', `Others could use the page on ${this.#listen}: it needs ${this.#options.tls === undefined ? 'a certificate (--tls-cert and --tls-key)' : 'at least one user (sterna users add NAME --role operator)'} first`, { details: { listen: this.#listen } });
+      throw new DeployError('E_LISTEN', `Others could use the page on ${this.#listen}: it needs ${this.#options.tls === undefined ? 'a certificate (--tls-cert and --tls-key)' : 'at least one user (sterna users add NAME --role operator), or a provider (--oidc-issuer)'} first`, { details: { listen: this.#listen } });
     }
     const app = await this.routes();
     const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });

@@ -1,5 +1,5 @@
 /** Collectors that share a fleet: batches, the store, and acknowledgements, with a real Mosquitto where it is installed. */
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { countOf, Histogram } from '../../agent/contracts/index.js';
 import { collectorKilled, storeAway } from '../../deploy/bench/fleet/kills.js';
 import { mosquittoMissing, startMosquitto } from '../../deploy/bench/transfer/mosquitto.js';
@@ -51,8 +51,59 @@ class ScriptedStore implements FleetStore {
   close = (): Promise<void> => Promise.resolve();
 }
 
+/** The store of these tests needs no timer. */
+const written = async (turns = 10): Promise<void> => { for (let i = 0; i < turns; i++) await new Promise((resolve) => { setImmediate(resolve); }); };
+
 describe('batches', () => {
   const quick: BatcherOptions = { ...defaultBatching, maxMessages: 3, maxDelayMs: 5, retryMs: 1, retryMaxMs: 2 };
+
+  it('are written at once when they have the whole window of a sender that waits for acknowledgements, which is told once', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => { vi.useRealTimers(); });
+    const [window, messages, delay] = [10, 1000, 250];
+    let [sent, durable] = [0, 0];
+    const told: number[] = [];
+    const batcher: Batcher<number> = new Batcher<number>(new ScriptedStore(), { ...defaultBatching, maxDelayMs: delay }, {
+      committed: (items) => { durable += items.length; void written(3).then(send); }, failed: () => undefined, narrow: (size) => told.push(size),
+    });
+    const send = (): void => { while (sent < messages && sent < durable + window) batcher.add({ received: windowOf(sent), token: (sent += 1) }); };
+    send();
+    for (let delays = 1; delays <= 3; delays++) {
+      await written();
+      expect(durable).toBe((delays - 1) * window);
+      vi.advanceTimersByTime(delay);
+    }
+    for (let i = 0; i < messages && durable < messages; i++) await written();
+    expect(durable).toBe(messages);
+    expect(told).toEqual([window]);
+  });
+
+  it('wait for others again as soon as more are on their way than seemed to be the window', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => { vi.useRealTimers(); });
+    const store = new ScriptedStore();
+    const batcher = new Batcher<number>(store, defaultBatching, { committed: () => undefined, failed: () => undefined });
+    const add = (n: number): void => { for (let i = 0; i < n; i++) batcher.add({ received: windowOf(i), token: i }); };
+    const sizes = (): number[] => store.batches.splice(0).map(({ length }) => length);
+    for (let i = 0; i < 3; i++) {
+      add(4);
+      vi.advanceTimersByTime(defaultBatching.maxDelayMs);
+      await written();
+    }
+    expect(sizes()).toEqual([4, 4, 4]);
+    add(4);
+    await written();
+    expect(sizes()).toEqual([4]);
+    add(6);
+    await written();
+    expect(sizes()).toEqual([4, 2]);
+    add(4);
+    await written();
+    expect(sizes()).toEqual([]);
+    vi.advanceTimersByTime(defaultBatching.maxDelayMs);
+    await written();
+    expect(sizes()).toEqual([4]);
+  });
 
   it('are written one after another in order, and report places without a message too', async () => {
     const store = new ScriptedStore();

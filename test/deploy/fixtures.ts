@@ -85,8 +85,8 @@ export const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value
 export const topic = (suffix: string, address: { fleet: string; device: string } = DOOR): string => `sterna/v2/${address.fleet}/${address.device}/${suffix}`;
 
 /** A server on a free loopback port. */
-export async function listenOn(server: Server): Promise<number> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+export async function listenOn(server: Server, port = 0): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   return (server.address() as AddressInfo).port;
 }
 

@@ -1,10 +1,9 @@
 /** A fleet on a cluster of RabbitMQ nodes with one collector: steady, and when a node dies. */
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bar } from '../bars.js';
 import { cpuSecondsOf, memoryOf } from '../process-figures.js';
 import { CollectorProcess, type CollectReport } from './collector-process.js';
-import { INTERVAL_MS, inSection, lossBars, measureSteady, requireFiles, settle, spreadOf, sqliteStore, steadyBars, untilSettled, type Steady } from './load.js';
+import { INTERVAL_MS, inSection, lossBars, measureSteady, requireFiles, settle, spreadOf, sqliteStore, steadyBars, untilSettled, untilSteady, type Steady } from './load.js';
 import type { FleetBenchOptions } from './options.js';
 import { startRabbitmqCluster, type RabbitmqNode } from './rabbitmq.js';
 import { Simulators } from './simulator-process.js';
@@ -18,7 +17,7 @@ const CONNECTS_PER_SECOND = 200;
  * @throws DeployError E_BENCH when a node does not start, or the limit of open files is too low
  */
 export async function clusterBars(options: FleetBenchOptions & { folder: string }): Promise<Bar[]> {
-  const { devices, folder, signal } = options;
+  const { devices, folder } = options;
   requireFiles(devices + 500);
   const path = join(folder, 'fleet.db');
   const { nodes, stop } = await startRabbitmqCluster(folder, NODES);
@@ -31,7 +30,7 @@ export async function clusterBars(options: FleetBenchOptions & { folder: string 
     const spreadMs = spreadOf(devices, CONNECTS_PER_SECOND);
     simulators = Simulators.start({ ports: nodes.map(({ port }) => port), protocolVersion: 4, devices, intervalMs: INTERVAL_MS, spreadMs });
     const running = { simulators, collector, brokerCpuSeconds: () => sum(nodes, ({ pid }) => cpuSecondsOf(pid())), reports, options };
-    await sleep(spreadMs + INTERVAL_MS, undefined, { signal });
+    const begun = await untilSteady(running, spreadMs);
     const steady = await measureSteady(running);
     const rssBytes = sum(nodes, ({ pid }) => memoryOf(pid(), 'VmRSS'));
     await nodes.at(-1)?.kill();
@@ -39,7 +38,7 @@ export async function clusterBars(options: FleetBenchOptions & { folder: string 
     const end = await settle(running);
     await collector.stop();
     const losses = (await lossBars(sqliteStore(path), end)).map((bar) => ({ ...bar, what: `${bar.what}; a node was killed meanwhile` }));
-    return [...inSection('cluster', [...steadyBars(options, steady), ...losses]), ...figures({ steady, rssBytes, seconds })];
+    return [...inSection('cluster', [...steadyBars(options, steady), ...losses]), ...figures({ steady, rssBytes, seconds, begun })];
   } finally {
     simulators?.close();
     await collector?.kill();
@@ -49,9 +48,10 @@ export async function clusterBars(options: FleetBenchOptions & { folder: string 
 
 const sum = (nodes: readonly RabbitmqNode[], of: (node: RabbitmqNode) => number): number => nodes.reduce((total, node) => total + of(node), 0);
 
-function figures({ steady, rssBytes, seconds }: { steady: Steady; rssBytes: number; seconds: number }): Bar[] {
+function figures({ steady, rssBytes, seconds, begun }: { steady: Steady; rssBytes: number; seconds: number; begun: number }): Bar[] {
   const figure = (id: string, what: string, value: number, unit: string): Bar => ({ id: `fleet.cluster.${id}`, what, value, unit, bar: '-', met: true });
   return [
+    figure('begun', `all devices connect, ${CONNECTS_PER_SECOND} a second: until all that waited is stored`, begun, 's'),
     figure('node-killed', `one of ${NODES} nodes is killed with a third of the connections: until all that waited is stored`, seconds, 's'),
     figure('broker-cpu', `CPU of ${NODES} nodes`, steady.brokerCpu, 'cores'),
     figure('broker-rss', `resident memory of ${NODES} nodes`, rssBytes, 'bytes'),

@@ -2,21 +2,20 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { PostgresFleetStore } from '../../collector/postgres/postgres-fleet-store.js';
 import type { Bar } from '../bars.js';
 import { cpuSecondsOf, familyCpuSecondsOf, memoryOf } from '../process-figures.js';
 import { startMosquitto } from '../transfer/mosquitto.js';
 import { CollectorProcess, type CollectReport } from './collector-process.js';
 import { BROKER_LINES } from './kills.js';
-import { CONNECTS_PER_SECOND, INTERVAL_MS, inSection, lossBars, measureSteady, requireFiles, settle, spreadOf, steadyBars } from './load.js';
+import { CONNECTS_PER_SECOND, INTERVAL_MS, inSection, lossBars, measureSteady, requireFiles, settle, spreadOf, steadyBars, untilSteady } from './load.js';
 import type { FleetBenchOptions } from './options.js';
 import { Simulators } from './simulator-process.js';
 import { queryPostgres, startPostgres, startVictoriaMetrics, type StoreServer } from './store-servers.js';
 
 /** @throws DeployError E_BENCH when a server does not start, or the limit of open files is too low */
 export async function largeStoreBars(options: FleetBenchOptions & { folder: string }): Promise<Bar[]> {
-  const { devices, folder, signal } = options;
+  const { devices, folder } = options;
   requireFiles(devices + 500);
   const series = join(folder, 'metrics');
   mkdirSync(series);
@@ -34,10 +33,11 @@ export async function largeStoreBars(options: FleetBenchOptions & { folder: stri
     await collector.ready;
     const spreadMs = spreadOf(devices, CONNECTS_PER_SECOND);
     simulators = Simulators.start({ ports: [broker.port], devices, intervalMs: INTERVAL_MS, spreadMs });
-    await sleep(spreadMs + INTERVAL_MS, undefined, { signal });
+    const brokerCpuSeconds = (): number => cpuSecondsOf(broker.pid);
+    await untilSteady({ simulators, collector, brokerCpuSeconds, reports, options }, spreadMs);
     const cpuOf = (): number[] => servers.map(({ pid }) => familyCpuSecondsOf(pid()));
     const before = cpuOf();
-    const steady = await measureSteady({ simulators, collector, brokerCpuSeconds: () => cpuSecondsOf(broker.pid), reports, options });
+    const steady = await measureSteady({ simulators, collector, brokerCpuSeconds, reports, options });
     const cpu = cpuOf().map((seconds, i) => (seconds - (before[i] ?? 0)) / steady.seconds);
     const end = await settle({ simulators, collector, options });
     const collectorBytes = collector.peakBytes;

@@ -63,7 +63,7 @@ export async function loadBars(options: FleetBenchOptions & { folder: string }):
     const spreadMs = spreadOf(devices, CONNECTS_PER_SECOND);
     simulators = Simulators.start({ ports: [broker.port], devices, intervalMs: INTERVAL_MS, spreadMs });
     const running = { simulators, collector, brokerCpuSeconds: () => cpuSecondsOf(broker.pid), reports, options };
-    await sleep(spreadMs + INTERVAL_MS, undefined, { signal: options.signal });
+    await untilSteady(running, spreadMs);
     const steady = await measureSteady(running);
     const storm = await measureStorm(running);
     const end = await settle(running);
@@ -118,6 +118,18 @@ export async function untilSettled(running: Running): Promise<number> {
   do await sleep(1000, undefined, { signal });
   while (!(await isSettled(running)) && Date.now() - startedMs < SETTLE_SECONDS * 1000);
   return (Date.now() - startedMs) / 1000;
+}
+
+/**
+ * All devices connect, each of which says what it is, with three messages: the fleet is steady only when those are stored.
+ * @returns seconds since the first connection
+ */
+export async function untilSteady(running: Running, spreadMs: number): Promise<number> {
+  const { options: { signal } } = running;
+  await sleep(spreadMs, undefined, { signal });
+  const seconds = spreadMs / 1000 + await untilSettled(running);
+  await sleep(INTERVAL_MS, undefined, { signal }); // settled means that no more waits than the bar allows: until that is stored, too
+  return seconds;
 }
 
 async function isSettled({ simulators, collector, options: { devices } }: Running): Promise<boolean> {

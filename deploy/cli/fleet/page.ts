@@ -22,7 +22,7 @@ export function registerPage(fleet: Command): void {
   addBrokerOptions(addAccessOptions(fleet
     .command('page', { isDefault: true })
     .summary('serve the page against your own broker (the default)')
-    .description('Prints the devices, and serves the page until Ctrl-C: on 127.0.0.1, to everybody who uses this computer, unless there are users (`sterna users`); with users and a certificate also on other addresses. Pictures and enrolled people stay on the devices; the page says so if it cannot reach them.')
+    .description('Prints the devices, and serves the page until Ctrl-C: on 127.0.0.1, to everybody who uses this computer, unless there are users (`sterna users`) or a provider of OpenID Connect (--oidc-issuer); with either and a certificate also on other addresses. Pictures and enrolled people stay on the devices; the page says so if it cannot reach them.')
     .option('--fleet <name>', 'one fleet; default: all of them')
     .option('--port <n>', 'port of the page', integer(0), 8480)
     .option('--database <file>', 'keep events and telemetry in this SQLite file', ':memory:')
@@ -32,7 +32,7 @@ export function registerPage(fleet: Command): void {
     .addOption(storeOption('where the server of the fleet keeps its roll-outs'))))
     .action(async (options: PageOptions, self: Command) => {
       const link = brokerLink(options);
-      const { audit, ...reach } = accessOf(options);
+      const { audit, ...reach } = await accessOf(options);
       await interruptible('Stopped', async (signal) => {
         const open = await openFleet(link, options.fleet, { ...options, guard: reportGuard(self, options), ...pastOf(self, options) });
         const rollouts = new RolloutReader(options.store ?? handoverFolder());

@@ -16,7 +16,8 @@ export function showAccount() {
   if (!login) return;
   setText('account-name', `${user} · ${role}`);
   byId('logout').addEventListener('click', async () => {
-    await request('/api/logout', { method: 'POST' }).catch(() => undefined); // then the session ends by itself
-    location.replace('/login');
+    const answer = await request('/api/logout', { method: 'POST' }).catch(() => undefined); // then the session ends by itself
+    const body = await answer?.json().catch(() => null);
+    location.replace(body?.provider ?? '/login'); // the provider ends its own session, too
   });
 }
