@@ -3,7 +3,6 @@ import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
 import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import type { OidcLogin, OidcUser } from '../users/oidc.js';
-import type { PageEnv } from './access.js';
 import { failure } from './failure.js';
 
 interface OidcApiOptions {
@@ -22,8 +21,8 @@ interface OidcApiOptions {
  * `POST start` says where the browser is to go; `GET callback` is where the provider sends it back to. What it is sent on to is always the form of the login, which
  * knows why it failed by a code, or finds that there is a session now: a browser sends no cookie of `SameSite=Strict` on the way from another site.
  */
-export function oidcApi({ oidc, cookie, secure, admit, refused }: OidcApiOptions): Hono<PageEnv> {
-  const api = new Hono<PageEnv>();
+export function oidcApi({ oidc, cookie, secure, admit, refused }: OidcApiOptions): Hono {
+  const api = new Hono();
   const told = (context: Context, error: unknown): string => {
     if (!(error instanceof DeployError)) throw error;
     const { user } = error.details as { user?: unknown };

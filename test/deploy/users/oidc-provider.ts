@@ -6,6 +6,8 @@ import { Provider } from 'oidc-provider';
 import { onTestFinished } from 'vitest';
 import { listenOn } from '../fixtures.js';
 
+type Grant = InstanceType<Provider['Grant']>;
+
 export const CLIENT = 'sterna';
 export const SECRET = 'a secret of the client, known to both';
 
@@ -28,7 +30,7 @@ export async function realProvider(redirect: string, groups: Readonly<Record<str
   const server = createServer();
   closeAfterTest(server);
   const issuer = `http://127.0.0.1:${await listenOn(server, port)}`;
-  const provider = new Provider(issuer, {
+  const provider: Provider = new Provider(issuer, {
     clients: [{ client_id: CLIENT, client_secret: SECRET, redirect_uris: [redirect], response_types: ['code'], grant_types: ['authorization_code'] }],
     claims: { openid: ['sub'], profile: ['preferred_username', 'groups'] },
     conformIdTokenClaims: false,
@@ -38,8 +40,8 @@ export async function realProvider(redirect: string, groups: Readonly<Record<str
     features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true, logoutSource: (context, form) => { context.body = form; } } },
     interactions: { url: (_context, { uid }) => `/interaction/${uid}` },
     findAccount: (_context, id) => ({ accountId: id, claims: () => ({ sub: id, preferred_username: id.replace(/-\d+$/, ''), groups: groups[id] ?? [] }) }),
-    loadExistingGrant: async (context) => {
-      const grant = new provider.Grant({ accountId: context.oidc.session?.accountId ?? '', clientId: CLIENT });
+    loadExistingGrant: async (context): Promise<Grant> => {
+      const grant: Grant = new provider.Grant({ accountId: context.oidc.session?.accountId ?? '', clientId: CLIENT });
       grant.addOIDCScope('openid profile');
       await grant.save();
       return grant;
@@ -49,6 +51,7 @@ export async function realProvider(redirect: string, groups: Readonly<Record<str
   const running: RealProvider = { issuer, account: '', stop: () => { server.closeAllConnections(); server.close(); } };
   server.on('request', (request, response) => {
     if (request.url?.startsWith('/interaction/') === true) void provider.interactionFinished(request, response, { login: { accountId: running.account } }, { mergeWithLastSubmission: false });
+    else if (request.url === '/favicon.ico') response.writeHead(204).end(); // a browser asks for it at any time, and would report that it is not there
     else void answer(request, response);
   });
   return running;
