@@ -1,14 +1,15 @@
 /** Pruning by 40 % of the multiply-adds: what is lost on data that nothing was tuned on, and the time of a run, measured in turns. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { createSession, type Session } from '../../../runtime/session.js';
 import { modelInputs } from '../../../runtime/quantize/prepare/read-model.js';
 import { bestOf, cosineOf } from '../../../runtime/quantize/report/difference.js';
-import { outputsOf } from '../../../runtime/quantize/report/fidelity.js';
+import { centredCosine, outputsOf } from '../../../runtime/quantize/report/fidelity.js';
 import type { Feeds } from '../../compress/samples.js';
 import { readAnchors } from '../../evaluate/anchors.js';
 import { evaluateDetector } from '../../evaluate/evaluate.js';
-import { readBoxes } from '../../evaluate/truth.js';
+import { listPictures, readBoxes } from '../../evaluate/truth.js';
 import { pruneDefaults, pruneModel } from '../../lab/prune/prune.js';
 import { absentOf, type Absent, type Bar } from '../bars.js';
 import { fed, picturesOf } from '../pictures.js';
@@ -27,13 +28,19 @@ interface Pruned {
   samples: readonly Feeds[];
 }
 
-/** Prunes, and judges by `lossOf`, in points. */
-async function prunedBars({ id, what, model, samples }: Pruned, { steps, signal }: Options, lossOf: (pruned: Uint8Array) => Promise<number>): Promise<Bar[]> {
+/** What a pruned model has lost, in points, and what else tells of it. */
+interface Loss {
+  points: number;
+  beside?: string;
+}
+
+/** Prunes, and judges by `lossOf`. */
+async function prunedBars({ id, what, model, samples }: Pruned, { steps, signal }: Options, lossOf: (pruned: Uint8Array) => Promise<Loss>): Promise<Bar[]> {
   const { model: pruned, report } = await pruneModel(model, samples, { ...pruneDefaults, target: { of: 'macs', left }, steps, onStage: () => signal.throwIfAborted() });
   const share = `${(100 * (1 - report.macs_after / report.macs_before)).toFixed(0)} % fewer multiply-adds, ${steps} steps`;
-  const [loss, { ratio }] = [await lossOf(pruned), await timesOf(model, pruned)];
+  const [{ points, beside = '' }, { ratio }] = [await lossOf(pruned), await timesOf(model, pruned)];
   return [
-    { id: `lab.prune_${id}_loss`, what: `${what} (${share})`, value: loss, unit: 'points', bar: '<= 1', met: loss <= 1 },
+    { id: `lab.prune_${id}_loss`, what: `${what} (${share})${beside}`, value: points, unit: 'points', bar: '<= 1', met: points <= 1 },
     { id: `lab.prune_${id}_time`, what: `time of a run, share of the unpruned ${id}'s`, value: ratio, unit: 'x', bar: '<= 0.7', met: ratio <= 0.7 },
   ];
 }
@@ -83,7 +90,7 @@ export async function embedderBars(options: Options): Promise<Bar[] | Absent> {
   const samples = faces.filter(({ person }, i) => !unseen.has(person) && i % 2 === 0).map(({ feeds }) => feeds);
   const areaOf = async (bytes: Uint8Array): Promise<number> => 100 * verification(await answers(bytes, judged.map(({ feeds }) => feeds)), judged);
   const before = await areaOf(model);
-  return prunedBars({ id: 'fr_feature', what: `area under the curve of verification lost, ${unseen.size} people that were not tuned on (unpruned ${before.toFixed(1)})`, model, samples }, options, async (pruned) => before - await areaOf(pruned));
+  return prunedBars({ id: 'fr_feature', what: `area under the curve of verification lost, ${unseen.size} people that were not tuned on (unpruned ${before.toFixed(1)})`, model, samples }, options, async (pruned) => ({ points: before - await areaOf(pruned) }));
 }
 
 export const scale = { mean: [127.5], std: [127.5], channels: 'rgb', fit: 'stretch' } as const;
@@ -106,10 +113,28 @@ export async function detectorBars(options: Options): Promise<Bar[] | Absent> {
   if ('absent' in task) return task;
   const { model, folder, tuned, judged, scoreOf } = task;
   const before = await scoreOf(model);
-  return prunedBars({ id: 'ssd', what: `AP50 lost on ${judged.length} pictures that were not tuned on (unpruned ${before.toFixed(1)})`, model, samples: await fed(model, folder, tuned, scale) }, options, async (pruned) => before - await scoreOf(pruned));
+  return prunedBars({ id: 'ssd', what: `AP50 lost on ${judged.length} pictures that were not tuned on (unpruned ${before.toFixed(1)})`, model, samples: await fed(model, folder, tuned, scale) }, options, async (pruned) => ({ points: before - await scoreOf(pruned) }));
 }
 
-/** There are no labels of the classifier's classes: what counts is whether it says the same as before. */
+/** Scores from which on a classifier is sure of a picture. */
+const sure = 0.5;
+
+const percent = (part: number, whole: number): string => `${((100 * part) / Math.max(1, whole)).toFixed(1)} %`;
+
+/** How alike two classifiers are on more pictures than those that the bar counts: one point of these is less than one picture. */
+function likeness(before: readonly Float32Array[], after: readonly Float32Array[]): string {
+  const changed = before.map((scores, i) => bestOf(scores) !== bestOf(after[i] ?? scores));
+  const known = before.map((scores) => (scores[bestOf(scores)] ?? 0) >= sure);
+  const logits = (all: readonly Float32Array[]): Feeds[] => all.map((scores) => ({ logits: { type: 'float32', dims: [scores.length], data: scores.map((score) => Math.log(Math.max(score, 1e-7))) } }));
+  const cosine = centredCosine(logits(before), logits(after)).toFixed(3);
+  const sureCount = known.filter(Boolean).length;
+  return `; of ${before.length} views ${percent(changed.filter(Boolean).length, before.length)}, of the ${sureCount} that it was sure of ${percent(changed.filter((is, i) => is && known[i]).length, sureCount)}; centred cosine of the logits ${cosine}`;
+}
+
+/**
+ * There are no labels of the classifier's classes: what counts is whether it says the same as before. Pictures of other folders judge, too, and all of
+ * them stretched, cut and whole.
+ */
 export async function classifierBars(options: Options): Promise<Bar[] | Absent> {
   const [path, folder] = [join(options.models, 'mobilenet_v2_224_f32.onnx'), join(options.samples, 'coco128', 'images')];
   const absent = absentOf([path, folder]);
@@ -117,9 +142,16 @@ export async function classifierBars(options: Options): Promise<Bar[] | Absent> 
   const model = await readFile(path);
   const { tuned, judged } = await picturesOf(folder);
   const samples = await fed(model, folder, judged, scale);
-  const before = (await answers(model, samples)).map((scores) => bestOf(scores));
+  const views = [...samples];
+  for (const other of ['images', 'faces']) {
+    const pictures = join(options.samples, other);
+    if (existsSync(pictures)) views.push(...(await fed(model, pictures, await listPictures(pictures), scale)));
+  }
+  for (const fit of ['crop', 'letterbox'] as const) views.push(...(await fed(model, folder, judged, { ...scale, fit })));
+  const before = await answers(model, views);
   return prunedBars({ id: 'mobilenet_v2', what: `pictures of ${judged.length} that were not tuned on with another class than before`, model, samples: await fed(model, folder, tuned, scale) }, options, async (pruned) => {
-    const after = (await answers(pruned, samples)).map((scores) => bestOf(scores));
-    return (100 * after.filter((label, i) => label !== before[i]).length) / judged.length;
+    const after = await answers(pruned, views);
+    const changed = samples.filter((_, i) => bestOf(before[i] ?? []) !== bestOf(after[i] ?? [])).length;
+    return { points: (100 * changed) / judged.length, beside: likeness(before, after) };
   });
 }

@@ -140,6 +140,48 @@ function inverseOf(covariance: Float64Array, variances: Float64Array, count: num
   return inverse;
 }
 
+/** Weights [outputs][width] of the columns that are left, the inverse of their covariance, and the sum of each column's squared weights. */
+interface Columns {
+  readonly width: number;
+  readonly rows: Float64Array;
+  readonly inverse: Float64Array;
+  readonly squares: Float64Array;
+}
+
+/** Takes column k out: the other weights make up for it, and the inverse becomes that of the others. */
+function eliminate({ rows, inverse, squares, width }: Columns, k: number): void {
+  const pivot = Math.max(inverse[k * width + k] ?? 1, 1e-30);
+  const line = inverse.slice(k * width, (k + 1) * width);
+  squares.fill(0);
+  for (let start = 0; start < rows.length; start += width) {
+    const factor = (rows[start + k] ?? 0) / pivot;
+    for (let i = 0; i < width; i++) {
+      const weight = (rows[start + i] ?? 0) - factor * (line[i] ?? 0);
+      rows[start + i] = weight;
+      squares[i] = (squares[i] ?? 0) + weight * weight;
+    }
+    rows[start + k] = 0;
+  }
+  squares[k] = 0;
+  for (let i = 0; i < width; i++) {
+    const factor = (line[i] ?? 0) / pivot;
+    if (factor !== 0) for (let j = 0; j < width; j++) inverse[i * width + j] = (inverse[i * width + j] ?? 0) - factor * (line[j] ?? 0);
+  }
+}
+
+/** The same without the columns that have been taken out. */
+function packed({ rows, inverse, squares, width }: Columns, left: readonly number[]): Columns {
+  const taken = (from: Float64Array, lines: readonly number[]): Float64Array => {
+    const result = new Float64Array(lines.length * left.length);
+    lines.forEach((line, at) => left.forEach((column, i) => (result[at * left.length + i] = from[line * width + column] ?? 0)));
+    return result;
+  };
+  return { width: left.length, rows: taken(rows, [...new Array(rows.length / width).keys()]), inverse: taken(inverse, left), squares: taken(squares, [0]) };
+}
+
+/** When no more than this share of the columns is left, the others are packed: work goes with their square. */
+const packedShare = 0.8;
+
 /**
  * Removes the channels that a layer reads one after the other, always the one that is missed least when the others make up for it (Optimal Brain
  * Surgeon). What a channel scores is what its removal costs then: of two that are alike, one costs nothing, and the other a lot.
@@ -147,44 +189,32 @@ function inverseOf(covariance: Float64Array, variances: Float64Array, count: num
  * @param inverse of the covariance of its columns; it changes
  * @param ids the channel of each run of depth / ids.length columns
  */
-function eliminated(rows: Float64Array, inverse: Float64Array, depth: number, ids: readonly number[]): Scores {
-  const [outputs, taps] = [rows.length / depth, depth / ids.length];
-  const left = new Map<number, number[]>();
+export function eliminated(rows: Float64Array, inverse: Float64Array, depth: number, ids: readonly number[]): Scores {
+  const taps = depth / ids.length;
+  let left = new Map<number, number[]>();
   ids.forEach((id, i) => left.set(id, [...(left.get(id) ?? []), ...Array.from({ length: taps }, (_, t) => i * taps + t)]));
-  const squares = new Float64Array(depth);
-  const costOf = (columns: readonly number[]): number => columns.reduce((sum, k) => sum + (squares[k] ?? 0) / Math.max(inverse[k * depth + k] ?? 1, 1e-30), 0);
+  let columns: Columns = { width: depth, rows, inverse, squares: new Float64Array(depth) };
+  rows.forEach((weight, i) => (columns.squares[i % depth] = (columns.squares[i % depth] ?? 0) + weight * weight));
   const scores: Scores = new Map();
   let most = 0;
   while (left.size > 0) {
-    squares.fill(0);
-    for (let o = 0; o < outputs; o++) for (let k = 0; k < depth; k++) squares[k] = (squares[k] ?? 0) + (rows[o * depth + k] ?? 0) ** 2;
     let [next, least] = [fixedChannel, Infinity];
-    for (const [id, columns] of left) {
-      const cost = id === fixedChannel ? Infinity : costOf(columns);
+    for (const [id, own] of left) {
+      const cost = id === fixedChannel ? Infinity : own.reduce((sum, k) => sum + (columns.squares[k] ?? 0) / Math.max(columns.inverse[k * columns.width + k] ?? 1, 1e-30), 0);
       if (cost < least || next === fixedChannel) [next, least] = [id, cost];
     }
     if (next === fixedChannel) break;
     most = Math.max(most, least);
     scores.set(next, most);
-    for (const k of left.get(next) ?? []) eliminate(rows, inverse, depth, k);
+    for (const k of left.get(next) ?? []) eliminate(columns, k);
     left.delete(next);
+    const kept = [...left.values()].flat();
+    if (kept.length > packedShare * columns.width) continue;
+    columns = packed(columns, kept);
+    let at = 0;
+    left = new Map([...left].map(([id, own]) => [id, own.map(() => at++)]));
   }
   return scores;
-}
-
-/** Takes column k out: the other weights make up for it, and the inverse becomes that of the others. */
-function eliminate(rows: Float64Array, inverse: Float64Array, depth: number, k: number): void {
-  const pivot = Math.max(inverse[k * depth + k] ?? 1, 1e-30);
-  const line = inverse.slice(k * depth, (k + 1) * depth);
-  for (let start = 0; start < rows.length; start += depth) {
-    const factor = (rows[start + k] ?? 0) / pivot;
-    if (factor !== 0) for (let i = 0; i < depth; i++) rows[start + i] = (rows[start + i] ?? 0) - factor * (line[i] ?? 0);
-    rows[start + k] = 0;
-  }
-  for (let i = 0; i < depth; i++) {
-    const factor = (line[i] ?? 0) / pivot;
-    if (factor !== 0) for (let j = 0; j < depth; j++) inverse[i * depth + j] = (inverse[i * depth + j] ?? 0) - factor * (line[j] ?? 0);
-  }
 }
 
 /** What each channel adds to the outputs, where covariances are not known: nothing can make up for it. */
