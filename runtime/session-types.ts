@@ -144,7 +144,7 @@ export interface Session {
   /**
    * Runs the model once. Outputs that `reused` names, as a rule what an earlier run gave, are written into those tensors and make no
    * garbage: their former values are gone. An output whose shape depends on the data is a new tensor each time, and the engine
-   * `onnxruntime` copies into them.
+   * `onnxruntime` copies into them. Feeds are read, and reused tensors written, until the run has ended: leave their memory alone until then.
    *
    * With `active`, an incremental session computes only what those cells of a grid over the picture ask for, and keeps the rest from the
    * runs before: every op computes its output under the active cells from what its inputs hold. It computes everything when nothing is kept.

@@ -100,6 +100,7 @@ Status Engine::Prepare(const Program& program, const LoadOptions& options) {
   if (!status.ok()) return status;
   status = BindPorts(program, retained, arena);
   if (status.ok()) status = PlanSteps(program);
+  if (status.ok() && options.regions == nullptr) outside_ = PlanOutside(program, drivers_);
   if (status.ok() && options.regions != nullptr) status = PlanParts(program, options);
   if (status.ok()) status = AllocateScratch();
   if (status.ok() && threads_ > 1) pool_ = std::make_unique<ThreadPool>(threads_, cpus_, &drivers_, &scratch_);
@@ -224,7 +225,51 @@ void Engine::Drop() {
   if (incremental()) memory_.Release(arena_);
 }
 
+namespace {
+
+bool Apart(const uint8_t* a, uint64_t a_bytes, const uint8_t* b, uint64_t b_bytes) {
+  const uintptr_t x = reinterpret_cast<uintptr_t>(a), y = reinterpret_cast<uintptr_t>(b);
+  return x + a_bytes <= y || y + b_bytes <= x;
+}
+
+bool Aligned(const uint8_t* data, const Tensor& t) { return reinterpret_cast<uintptr_t>(data) % SizeOf(t.dtype) == 0; }
+
+}  // namespace
+
+// A run of a range leaves in the arena what others go on from. Memory that an op could no longer read once another one has written it is copied.
+bool Engine::MayStayOutside(const uint8_t* const* inputs, uint8_t* const* outputs, const OpRange& range) const {
+  if (range.first != 0 || range.end != SIZE_MAX || inputs == nullptr) return false;
+  bool any = false;
+  for (size_t i = 0; i < outside_.inputs.size(); ++i) {
+    if (outside_.inputs[i].found() && !Aligned(inputs[i], inputs_[i].tensor)) return false;
+    any = any || outside_.inputs[i].found();
+  }
+  for (size_t o = 0; o < outside_.outputs.size(); ++o) {
+    if (!outside_.outputs[o].found() || outputs[o] == nullptr) continue;
+    any = true;
+    if (!Aligned(outputs[o], outputs_[o].tensor)) return false;
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      if (!Apart(inputs[i], InputBytes(i), outputs[o], OutputBytes(o))) return false;
+    }
+  }
+  return any;
+}
+
+void Engine::Bind(const uint8_t* const* inputs, uint8_t* const* outputs, bool outside) {
+  for (size_t i = 0; i < outside_.inputs.size(); ++i) {
+    if (outside_.inputs[i].found()) drivers_[outside_.inputs[i].op]->ReadFrom(outside ? inputs[i] : nullptr);
+  }
+  for (size_t o = 0; o < outside_.outputs.size(); ++o) {
+    if (outside_.outputs[o].found()) drivers_[outside_.outputs[o].op]->WriteTo(outside ? outputs[o] : nullptr);
+  }
+}
+
 Status Engine::RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, bool outputs_kept, double* op_ms, const OpRange& range) {
+  if (outside_now_ && (inputs == nullptr || range.first > 0)) {
+    return Status::Error(StatusCode::kInvalidArgument, "nothing can go on from a run of all ops: run the first ones as a part");
+  }
+  outside_now_ = MayStayOutside(inputs, outputs, range);
+  Bind(inputs, outputs, outside_now_);
   const size_t kept = kept_ops_;
   kept_ops_ = std::min(kept, range.first);  // until the run has succeeded
   int helpers = budget_.Enter(threads_ - 1);
@@ -234,7 +279,7 @@ Status Engine::RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, boo
   budget_.Leave(helpers);
   if (status.ok() && incremental()) kept_ops_ = range.first <= kept ? std::max(kept, std::min(range.end, op_count())) : kept;
   for (size_t i = 0; status.ok() && i < outputs_.size(); ++i) {
-    if (outputs[i] == nullptr || (idle_ && outputs_kept)) continue;
+    if (outputs[i] == nullptr || (idle_ && outputs_kept) || (outside_now_ && outside_.outputs[i].found())) continue;
     const auto& [tensor, data] = outputs_[i];
     const SpanList* list = in_part_ && outputs_kept ? regions_->output(i) : nullptr;
     if (list == nullptr) CopyOut(data, tensor, 0, tensor.pixels(), outputs[i]);
@@ -247,6 +292,7 @@ Status Engine::RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, boo
 Status Engine::RunOps(const uint8_t* const* inputs, const OpRange& range, int* helpers, double* op_ms) {
   using Clock = std::chrono::steady_clock;
   for (size_t i = 0; inputs != nullptr && i < inputs_.size(); ++i) {
+    if (outside_now_ && outside_.inputs[i].found()) continue;
     static_cast<CopyInput&>(*drivers_[op_count() + i]).set_source(inputs[i]);
     RunDriver(op_count() + i, 1 + *helpers);
   }

@@ -6,6 +6,7 @@
 #include "engine/core_budget.h"
 #include "engine/mapped_file.h"
 #include "engine/op.h"
+#include "engine/outside.h"
 #include "engine/regions.h"
 #include "engine/strips.h"
 #include "engine/thread_pool.h"
@@ -41,7 +42,8 @@ class Engine {
 
   // Dense row-major inputs and outputs, in program order, of exactly the bytes that InputBytes and OutputBytes say. One call at
   // a time. `op_ms`: null, or one number for each op: its wall time in milliseconds. `inputs` may be null (they stay as they are), and so may an
-  // output that nobody wants.
+  // output that nobody wants. A run of all ops may read inputs and write outputs where the caller has them (outside.h): what goes on from it (null
+  // inputs, later ops) is refused then. A run of a range copies them.
   Status Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms, const OpRange& range);
   Status Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms = nullptr) { return Run(inputs, outputs, op_ms, OpRange()); }
 
@@ -118,6 +120,8 @@ class Engine {
   Status AllocateScratch();
   Status RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, bool outputs_kept, double* op_ms, const OpRange& range);
   Status RunOps(const uint8_t* const* inputs, const OpRange& range, int* helpers, double* op_ms);
+  bool MayStayOutside(const uint8_t* const* inputs, uint8_t* const* outputs, const OpRange& range) const;
+  void Bind(const uint8_t* const* inputs, uint8_t* const* outputs, bool outside);
   void ChooseParts(const ActiveCells* active, const OpRange& range);
   Status Check(const OpRange& range) const;
   bool StepBegins(size_t op) const;
@@ -142,6 +146,8 @@ class Engine {
   size_t kept_ops_ = 0;               // of an incremental program: the first so many ops have left their maps in the arena
   bool in_part_ = false, idle_ = false;  // what runs: only the active cells; nothing, as none is active
   double share_ = 1;
+  OutsidePlan outside_;               // ports that an op can read or write where the caller has them
+  bool outside_now_ = false;          // whether the current or last run that began with the first op did so
   std::vector<uint8_t*> scratch_;     // one block for each thread
   std::unique_ptr<ThreadPool> pool_;  // last: its threads use all the rest
 };

@@ -44,6 +44,11 @@ class OpDriver {
   virtual void RunRows(int64_t, int64_t, const MapRows&, const MapRows&, uint8_t*) {}
   // Null: the op cannot be part of a strip.
   virtual const RowShape* row_shape() const { return nullptr; }
+  // Whether the op can read its first input and write its output where the caller has them: dense, aligned to elements, nothing readable or writable beyond.
+  virtual bool takes_outside() const { return false; }
+  // Where the next runs do so; null: where they were when it was prepared. Only for ops that take it.
+  virtual void ReadFrom(const uint8_t*) {}
+  virtual void WriteTo(uint8_t*) {}
   // Whether RunSpans can compute any pixels of the output.
   virtual bool takes_spans() const { return false; }
   // The pixels of some spans of the output, to the bits that Run gives them. `scratch`: span_scratch_bytes().

@@ -118,7 +118,7 @@ constexpr Row kFunctions[] = {
 class UnaryF32 final : public OpDriver {
  public:
   UnaryF32(const LoopNest<2>& nest, const PixelWalk<2>& walk, const UnaryFunction& f, const float* x, float* y, int64_t elements)
-      : nest_(nest), walk_(walk), f_(f), x_(x), y_(y) {
+      : nest_(nest), walk_(walk), f_(f), own_x_(x), own_y_(y), x_(x), y_(y) {
     units_ = nest_.units();
     cost_ = elements * 2;
     kernel_ = "unary_f32";
@@ -126,6 +126,9 @@ class UnaryF32 final : public OpDriver {
   void Run(int64_t begin, int64_t end, uint8_t*) override {
     nest_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t n) { f_.Apply(static_cast<size_t>(n), x_ + at[0], y_ + at[1]); });
   }
+  bool takes_outside() const override { return true; }
+  void ReadFrom(const uint8_t* x) override { x_ = x != nullptr ? reinterpret_cast<const float*>(x) : own_x_; }
+  void WriteTo(uint8_t* y) override { y_ = y != nullptr ? reinterpret_cast<float*>(y) : own_y_; }
   bool takes_spans() const override { return true; }
   void RunSpans(SpanReader spans, uint8_t*) override {
     walk_.ForEach(spans, [&](const int64_t(&at)[2], int64_t n) { f_.Apply(static_cast<size_t>(n), x_ + at[0], y_ + at[1]); });
@@ -135,7 +138,9 @@ class UnaryF32 final : public OpDriver {
   LoopNest<2> nest_;
   PixelWalk<2> walk_;
   UnaryFunction f_;
-  const float* x_;
+  const float* own_x_;
+  float* own_y_;
+  const float* x_;  // of the next run
   float* y_;
 };
 
