@@ -60,7 +60,7 @@ async function collect(self: Command, options: CollectOptions, { link, signal }:
     receiveMaximum: options.receiveMaximum, sessionSeconds: options.session, inventory: options.inventory,
     batching: { maxMessages: options.batch, maxDelayMs: options.delay },
     onStore: (error) => log(self, error === null ? 'The store works again.' : `The store fails, and is tried again: ${error instanceof Error ? error.message : String(error)}`),
-    onNarrow: (messages) => log(self, `The broker sends no more than ${messages} messages before they are acknowledged, so that no batch has more: raise mqtt.prefetch of RabbitMQ, or max_inflight_messages of Mosquitto, to ${options.receiveMaximum}.`),
+    onNarrow: (messages) => log(self, `The broker sends no more than ${messages} messages before they are acknowledged, so that no batch has more: raise that (mqtt.prefetch of RabbitMQ) to ${options.receiveMaximum}.`),
   }, store);
   try {
     await collector.start();
