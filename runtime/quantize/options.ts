@@ -37,6 +37,11 @@ export interface QuantizeOptions {
   exclude?: readonly string[];
   /** Corrects each bias by the error that rounding the weights causes in the mean of the output; default true. */
   biasCorrection?: boolean;
+  /**
+   * Whether the last layers with weights put out floats: logits, scores and box offsets are not rounded to 8 bits, and the arithmetic behind them is
+   * float. Their products stay int8; a depthwise convolution at the end of a head is float. Default true.
+   */
+  floatHeads?: boolean;
   /** Rescales channels between layers so that one scale suits all channels of a tensor; default true. */
   equalize?: boolean;
   /**
@@ -80,6 +85,7 @@ export interface Settings extends FormatChoice {
   percentile: number;
   exclude: ReadonlySet<string>;
   biasCorrection: boolean;
+  floatHeads: boolean;
   equalize: boolean;
   migrate: MigrationScope;
   engine: EngineName | undefined;
@@ -106,12 +112,12 @@ function gridsFor(format: Format | 'auto', levels: QuantizeOptions['levels']): G
 /** Values are checked below, for data and options that do not serve share E_QUANTIZE. */
 const quantizeOptionKinds: OptionKinds<Required<QuantizeOptions>> = {
   format: aString, maxDrop: aNumber, target: aString, levels: anObject, edges: aBoolean, depthwise: aBoolean, method: aString, percentile: aNumber,
-  exclude: anObject, biasCorrection: aBoolean, equalize: aBoolean, migrate: aString, engine: oneOf(engineNames), symbols: anObject, shapes: anObject, measuredSamples: aNumber, agreement: aFunction, onProgress: aFunction,
+  exclude: anObject, biasCorrection: aBoolean, floatHeads: aBoolean, equalize: aBoolean, migrate: aString, engine: oneOf(engineNames), symbols: anObject, shapes: anObject, measuredSamples: aNumber, agreement: aFunction, onProgress: aFunction,
 };
 
 export function settle(options: QuantizeOptions): Settings {
   checkOptions('quantizeModel', options, quantizeOptionKinds);
-  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, equalize = true, migrate = 'auto', engine, symbols = {}, shapes = {}, measuredSamples = 8, agreement, onProgress = silent } = options;
+  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, floatHeads = true, equalize = true, migrate = 'auto', engine, symbols = {}, shapes = {}, measuredSamples = 8, agreement, onProgress = silent } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };
@@ -123,7 +129,7 @@ export function settle(options: QuantizeOptions): Settings {
   if (!(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
   if (!(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
   const grids = gridsFor(format, levels);
-  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: method === 'auto' ? 'mse' : method, percentile, exclude: new Set(exclude), biasCorrection, equalize, migrate, engine, symbols, shapes, measuredSamples, agreement, onProgress };
+  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: method === 'auto' ? 'mse' : method, percentile, exclude: new Set(exclude), biasCorrection, floatHeads, equalize, migrate, engine, symbols, shapes, measuredSamples, agreement, onProgress };
 }
 
 export function checkExclusions(graph: Graph, exclude: ReadonlySet<string>): void {

@@ -89,7 +89,7 @@ interface GraphResult {
 
 async function quantizeGraph(graph: Graph, settings: Settings, samples: { few: readonly Feeds[]; all: AsyncIterable<Feeds> }, migrations: ReadonlyMap<string, Migration>): Promise<GraphResult> {
   const { method, narrowMethod, percentile, engine, grids, measuredSamples, agreement, onProgress } = settings;
-  const plan = planQuantization(graph, settings.exclude);
+  const plan = planQuantization(graph, settings.exclude, settings);
   const narrow = grids.length > 0;
   const keep = Math.max(measuredSamples, narrow ? roundingSamples : 0, method === 'auto' ? judgedSamples : 0);
   const float = await openObserved(graph, plan.values, engine);
@@ -144,7 +144,7 @@ async function settleRanges(
   const searchWith = (ranges: CalibrationChoice): FloatSearch => ({
     yardstick,
     replan(names) {
-      const plan = planQuantization(graph, new Set([...settings.exclude, ...names]));
+      const plan = planQuantization(graph, new Set([...settings.exclude, ...names]), settings);
       return { ...unranged, plan, parameters: chooseParameters(withPixels(plan), statistics.histograms, ranges) };
     },
     measure: (candidate) => measureModel(candidate, quantizeTo(candidate, new Map(), new Map()), samples),
@@ -193,7 +193,7 @@ async function surveyed(graph: Graph, { equalize, engine }: Settings, samples: (
 /** Scale migration, judged by the finest of the grids below eight bits for the layers that may have one, by int8's for the others. */
 async function migrated(graph: Graph, settings: Settings, samples: readonly Feeds[]): Promise<Awaited<ReturnType<typeof migrateScales>>> {
   const { exclude, grids: [grid], method, narrowMethod, percentile, engine, migrate: scope, onProgress } = settings;
-  const plan = planQuantization(graph, exclude);
+  const plan = planQuantization(graph, exclude, settings);
   const candidates = new Set(findCandidates(graph, plan, settings).layers);
   const gridFor = (layer: Layer): Grid => (grid !== undefined && candidates.has(layer) ? grid : gridOf('int8'));
   return migrateScales({ graph, plan, samples, engine, gridFor, methodFor: (levels) => (levels < 256 ? narrowMethod : method === 'auto' ? 'minmax' : method), percentile, scope, onProgress });

@@ -70,7 +70,7 @@ function bitsOption(weights: string): number {
 
 /** Options that say how activations are quantized mean nothing here. @throws DeployError E_USAGE */
 function checkOptions(self: Command): void {
-  const meaningless = ['format', 'levels', 'edges', 'depthwise', 'maxDrop', 'target', 'plot', 'method', 'percentile', 'exclude', 'migrate', 'biasCorrection', 'fineTune'];
+  const meaningless = ['format', 'levels', 'edges', 'depthwise', 'maxDrop', 'target', 'plot', 'method', 'percentile', 'exclude', 'migrate', 'biasCorrection', 'floatHeads', 'fineTune'];
   const given = meaningless.find((name) => self.getOptionValueSource(name) === 'cli');
   if (given !== undefined) throw new DeployError('E_USAGE', `--${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} is of no meaning with --weights and --sparsity, which leave activations as they are; leave it out, or these`);
 }

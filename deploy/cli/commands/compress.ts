@@ -40,6 +40,7 @@ interface CompressOptions extends WeightsOptions {
   percentile: number;
   exclude?: string[];
   biasCorrection: boolean;
+  floatHeads: boolean;
   migrate: MigrationScope;
   engine?: EngineName;
   fineTune?: number;
@@ -59,10 +60,10 @@ const levelsText = ({ format, levels, kept }: LayerReport): string =>
 const migrationText = ({ alpha, error }: Migration): string => (alpha === 0 ? 'no scales migrated' : `scales migrated by ^${alpha}: ${(100 * (1 - error)).toFixed(0)} % less error`);
 
 /** Notes on a layer for the table. */
-function notesOf({ name, rounding_blocks, migration }: LayerReport, warnings: readonly QuantizeWarning[]): string {
+function notesOf({ name, output, rounding_blocks, migration }: LayerReport, warnings: readonly QuantizeWarning[]): string {
   const about = (kind: QuantizeWarning['kind'], what: string): string[] =>
     warnings.filter((warning) => warning.kind === kind && warning.layer === name).map(({ channels = [], of = 0 }) => `${channels.length} of ${of} ${what}`);
-  return [...about('dead_weights', 'outputs dead'), ...about('unseen_channels', 'inputs unseen'), ...(rounding_blocks === undefined ? [] : [`rounded in ${rounding_blocks} blocks`]), ...(migration === undefined ? [] : [migrationText(migration)])].join(', ');
+  return [...(output === undefined ? [] : ['puts out floats']), ...about('dead_weights', 'outputs dead'), ...about('unseen_channels', 'inputs unseen'), ...(rounding_blocks === undefined ? [] : [`rounded in ${rounding_blocks} blocks`]), ...(migration === undefined ? [] : [migrationText(migration)])].join(', ');
 }
 
 /** At most this many rows of the curve: what lies between them does not change the choice. */
@@ -99,8 +100,8 @@ const looksLikeUnitScale = ({ mean, std }: PictureOptions): boolean =>
 
 /** The options of the command that say how to quantize. */
 function quantizeOptions(options: CompressOptions): QuantizeOptions {
-  const { format, levels, edges, depthwise, maxDrop, target, method, percentile, biasCorrection, migrate, exclude, engine } = options;
-  return { format, target, method, percentile, biasCorrection, migrate, ...stated({ levels, edges, depthwise, maxDrop, exclude, engine }) };
+  const { format, levels, edges, depthwise, maxDrop, target, method, percentile, biasCorrection, floatHeads, migrate, exclude, engine } = options;
+  return { format, target, method, percentile, biasCorrection, floatHeads, migrate, ...stated({ levels, edges, depthwise, maxDrop, exclude, engine }) };
 }
 
 const tuningText = ({ kept, error_before, error_after, judged_samples }: ThresholdReport): string =>
@@ -141,6 +142,7 @@ export function register(program: Command): void {
     .option('--exclude <nodes...>', 'nodes that stay float32')
     .addOption(new Option('--migrate <where>', 'where magnitudes of channels may move from activations into weights, if that reduces the error; auto: everywhere except between convolutions').choices(migrationScopes).default('auto'))
     .option('--no-bias-correction', 'do not correct the biases for the quantization error')
+    .option('--no-float-heads', 'round the outputs of the last layers to 8 bits, too; by default logits, scores and box offsets leave as floats')
     .option('--fine-tune <steps>', 'afterwards, tune the scales for so many steps so that the outputs come closer to those of the float32 model (FAT; no labels; needs onnxruntime-node); kept only if it helps on samples that were not tuned on', integer(1))
     .addOption(engineOption('--engine <engine>', 'engine that runs the calibration; default: onnxruntime if installed, else native'));
   addShapeOptions(addPictureOptions(command)).action(

@@ -2,6 +2,7 @@ import { floatAttribute, intAttribute } from '../../graph/attributes.js';
 import { constantOf, consumersOf, typeOf, type Graph, type Node } from '../../graph/graph.js';
 import { elementCount } from '../../graph/tensor-value.js';
 import type { AffineParameters, Range } from '../ranges/range.js';
+import { findHeads, type Heads } from './heads.js';
 import { saturationLimits } from './saturation.js';
 import { firstOutput, optionalOperand, outputOf } from '../../graph/operands.js';
 
@@ -34,7 +35,7 @@ export interface WeightOperands {
 }
 
 export interface QuantizationPlan {
-  /** Layers that become int8, in topological order. */
+  /** Layers that become int8, in topological order. The output of those that are not among `values` leaves as floats. */
   layers: readonly Layer[];
   /** Layers and single nodes that stay float32. */
   floatLayers: readonly Layer[];
@@ -150,14 +151,14 @@ function beforeLogarithms(graph: Graph): Set<string> {
   return found;
 }
 
-function findLayers(graph: Graph, exclude: ReadonlySet<string>): Candidates {
+function findLayers(graph: Graph, exclude: ReadonlySet<string>, heads: Heads | undefined): Candidates {
   const consumers = consumersOf(graph.nodes);
   const fine = beforeLogarithms(graph);
   const claimed = new Set<Node>();
   const found: Candidates = { layers: [], others: [] };
   for (const node of graph.nodes) {
     if (claimed.has(node)) continue;
-    const kind = exclude.has(node.name) || fine.has(firstOutput(node)) ? undefined : kindOf(graph, node);
+    const kind = exclude.has(node.name) || fine.has(firstOutput(node)) || heads?.float.has(node) === true ? undefined : kindOf(graph, node);
     const activation = kind === undefined ? undefined : fusedActivation(graph, node, kind, consumers);
     if (activation !== undefined) claimed.add(activation);
     (kind === undefined ? found.others : found.layers).push(makeLayer(graph, node, kind ?? 'own', activation));
@@ -184,20 +185,25 @@ function availableValues(graph: Graph, layers: readonly Layer[]): Set<string> {
  * like, which amplify rounding and cost little, stay in floating point up to the model's outputs.
  * @param graph inferred, with constants and batch normalization folded
  * @param exclude names of nodes that stay float32
+ * @param options floatHeads: what layers with weights put out is rounded to 8 bits only where a layer in 8 bits reads it; all behind the last ones is float
  */
-export function planQuantization(graph: Graph, exclude: ReadonlySet<string> = new Set()): QuantizationPlan {
-  const { layers, others } = findLayers(graph, exclude);
+export function planQuantization(graph: Graph, exclude: ReadonlySet<string> = new Set(), { floatHeads = false }: { floatHeads?: boolean } = {}): QuantizationPlan {
+  const eightBit = (node: Node): boolean => !exclude.has(node.name) && weightOperands(graph, node) !== undefined;
+  const heads = floatHeads ? findHeads(graph, eightBit) : undefined;
+  const { layers, others } = findLayers(graph, exclude, heads);
   const available = availableValues(graph, layers);
   const feasible = (layer: Layer): boolean => layer.kind === 'weighted' || layer.inputs.every((input) => available.has(input));
   const wanted = new Set<string>();
   const chosen = new Set<Layer>();
   for (const layer of [...layers].reverse()) {
-    const useful = layer.kind === 'weighted' || layer.kind === 'unary' || wanted.has(layer.output);
+    const useful = layer.kind === 'weighted' || (layer.kind === 'unary' && heads?.before.has(layer.output) !== false) || wanted.has(layer.output);
     if (!useful || !feasible(layer)) continue;
     chosen.add(layer);
     for (const input of layer.inputs) wanted.add(input);
   }
   const quantized = layers.filter((layer) => chosen.has(layer));
+  const rounds = ({ kind, output }: Layer): boolean => !floatHeads || kind !== 'weighted' || wanted.has(output);
+  const values = new Set(quantized.flatMap((layer) => (rounds(layer) ? [...layer.inputs, layer.output] : layer.inputs)));
   const fixed = new Map<string, AffineParameters>();
   for (const { node, output, op } of quantized) {
     const parameters = fixedOutputs[op];
@@ -206,7 +212,7 @@ export function planQuantization(graph: Graph, exclude: ReadonlySet<string> = ne
   return {
     layers: quantized,
     floatLayers: [...others, ...layers.filter((layer) => !chosen.has(layer))],
-    values: new Set(quantized.flatMap((layer) => [...layer.inputs, layer.output])),
+    values,
     fixed,
     limits: saturationLimits(graph),
   };

@@ -21,6 +21,8 @@ export interface LayerReport {
   /** Signal-to-quantization-noise ratio at the layer's output, with all earlier layers quantized, too; null means no error. */
   sqnr_db: number | null;
   format: Format | 'float32';
+  /** Where the layer multiplies in that format and puts out floats, as the last layers do. */
+  output?: 'float32';
   /** Number of quantization levels of weights and activations, for layers with fewer than eight bits. */
   levels?: LevelPair;
   /** Why a layer has more bits than asked for. */
@@ -85,6 +87,7 @@ export function layerReports(graph: Graph, plan: QuantizationPlan, { grids, kept
       op: layer.op,
       sqnr_db: sqnr.get(layer.output) ?? null,
       format: grid?.format ?? format,
+      ...(format === 'float32' || plan.values.has(layer.output) ? {} : { output: 'float32' as const }),
       ...(grid === undefined ? {} : { levels: { weights: grid.weights, activations: grid.activations } }),
       ...(reason === undefined ? {} : { kept: reason }),
       ...(blocks === 1 ? {} : { rounding_blocks: blocks }),

@@ -50,6 +50,42 @@ describe('planQuantization', () => {
     expect(plan.fixed.get('y')).toEqual({ scale: 1 / 256, zeroPoint: 0 });
   });
 
+  describe('with float heads', () => {
+    const headsOf = (spec: ModelSpec, exclude: string[] = []) => planQuantization(graphOf(spec), new Set(exclude), { floatHeads: true });
+
+    it('rounds what the last layers put out no more, nor anything behind them', () => {
+      const plan = headsOf(residualNet());
+      expect(ops(plan.layers)).toEqual(['Conv+PRelu', 'Conv+Relu', 'Conv', 'Conv', 'Add+Relu', 'GlobalAveragePool', 'Reshape', 'Gemm']);
+      expect([...plan.values].sort()).toEqual(['a1', 'a2', 'a3', 'c3', 'c4', 'pool', 'vector', 'x']);
+      const scores = headsOf(head([node('Sigmoid', ['r'], ['y'])], ['y']));
+      expect([ops(scores.layers), [...scores.values]]).toEqual([['Conv'], ['x']]);
+    });
+
+    it('rounds a value that a layer reads, though it is an output, too', () => {
+      expect(headsOf({ ...residualNet(), outputs: ['y', 'a1'] }).values.has('a1')).toBe(true);
+    });
+
+    it('does not round what float layers alone read', () => {
+      const plan = headsOf(residualNet(), ['c2', 'c4']);
+      expect(plan.values.has('a1')).toBe(false);
+      expect(ops(plan.layers)[0]).toBe('Conv+PRelu');
+      expect(planOf(residualNet(), ['c2', 'c4']).values.has('a1')).toBe(true);
+    });
+
+    it('leaves a depthwise convolution at the end in float, and the mean of a distribution', () => {
+      const depthwise = headsOf({
+        inputs: { x: [1, 2, 4, 4] }, constants: { w: randomTensor([4, 2, 1, 1], 1), d: randomTensor([4, 1, 3, 3], 2) },
+        nodes: [node('Conv', ['x', 'w'], ['c']), node('Conv', ['c', 'd'], ['y'], { group: 4, pads: [1, 1, 1, 1] })], outputs: ['y'],
+      });
+      expect([depthwise.layers.map(({ output }) => output), [...depthwise.values]]).toEqual([['c'], ['x']]);
+      const mean = headsOf({
+        inputs: { x: [1, 2, 4, 4] }, constants: { w: randomTensor([8, 2, 1, 1], 1), bins: randomTensor([1, 8, 1, 1], 2) },
+        nodes: [node('Conv', ['x', 'w'], ['c']), node('Softmax', ['c'], ['p'], { axis: 1 }), node('Conv', ['p', 'bins'], ['y'])], outputs: ['y'],
+      });
+      expect([mean.layers.map(({ output }) => output), [...mean.values]]).toEqual([['c'], ['x']]);
+    });
+  });
+
   it('leaves a convolution with computed weights, or an odd bias, alone', () => {
     const spec: ModelSpec = {
       inputs: { x: [1, 2, 4, 4], w: [4, 2, 1, 1] },
