@@ -39,7 +39,7 @@ export interface QuantizeOptions {
   biasCorrection?: boolean;
   /**
    * Whether the last layers with weights put out floats: logits, scores and box offsets are not rounded to 8 bits, and the arithmetic behind them is
-   * float. Their products stay int8; a depthwise convolution at the end of a head is float. Default true.
+   * float. Their products stay int8; a depthwise convolution at the end of a head is float. Default false.
    */
   floatHeads?: boolean;
   /** Rescales channels between layers so that one scale suits all channels of a tensor; default true. */
@@ -117,7 +117,7 @@ const quantizeOptionKinds: OptionKinds<Required<QuantizeOptions>> = {
 
 export function settle(options: QuantizeOptions): Settings {
   checkOptions('quantizeModel', options, quantizeOptionKinds);
-  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, floatHeads = true, equalize = true, migrate = 'auto', engine, symbols = {}, shapes = {}, measuredSamples = 8, agreement, onProgress = silent } = options;
+  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, floatHeads = false, equalize = true, migrate = 'auto', engine, symbols = {}, shapes = {}, measuredSamples = 8, agreement, onProgress = silent } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };

@@ -142,7 +142,7 @@ export function register(program: Command): void {
     .option('--exclude <nodes...>', 'nodes that stay float32')
     .addOption(new Option('--migrate <where>', 'where magnitudes of channels may move from activations into weights, if that reduces the error; auto: everywhere except between convolutions').choices(migrationScopes).default('auto'))
     .option('--no-bias-correction', 'do not correct the biases for the quantization error')
-    .option('--no-float-heads', 'round the outputs of the last layers to 8 bits, too; by default logits, scores and box offsets leave as floats')
+    .option('--float-heads', 'do not round what the last layers put out (logits, scores, box offsets) to 8 bits: it leaves as floats', false)
     .option('--fine-tune <steps>', 'afterwards, tune the scales for so many steps so that the outputs come closer to those of the float32 model (FAT; no labels; needs onnxruntime-node); kept only if it helps on samples that were not tuned on', integer(1))
     .addOption(engineOption('--engine <engine>', 'engine that runs the calibration; default: onnxruntime if installed, else native'));
   addShapeOptions(addPictureOptions(command)).action(
