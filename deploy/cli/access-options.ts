@@ -1,11 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { DashboardOptions } from '../dashboard/server.js';
-import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import { auditFile, AuditLog, DEFAULT_DAYS, LEAST_DAYS } from '../users/audit.js';
 import { UserDirectory, usersFile } from '../users/users.js';
+import { readSmallFile } from './files.js';
 import { addOidcOptions, oidcOf, type PageOidcOptions } from './oidc-options.js';
 import { integer, repeated } from './options.js';
 
@@ -45,8 +44,8 @@ export function addAccessOptions(command: Command): Command {
 export async function accessOf(options: PageAccessOptions): Promise<Pick<DashboardOptions, 'listen' | 'tls' | 'hosts' | 'access'> & { audit: AuditLog }> {
   const { tlsCert, tlsKey, metricsTokenFile } = options;
   if ((tlsCert === undefined) !== (tlsKey === undefined)) throw new DeployError('E_USAGE', 'Expected both --tls-cert and --tls-key, or neither');
-  const tls = tlsCert === undefined || tlsKey === undefined ? {} : { tls: { cert: contents(tlsCert, 'E_TLS'), key: contents(tlsKey, 'E_TLS') } };
-  const token = metricsTokenFile === undefined ? undefined : contents(metricsTokenFile, 'E_FILE').toString('utf8').trim();
+  const tls = tlsCert === undefined || tlsKey === undefined ? {} : { tls: { cert: readSmallFile(tlsCert, 'E_TLS'), key: readSmallFile(tlsKey, 'E_TLS') } };
+  const token = metricsTokenFile === undefined ? undefined : readSmallFile(metricsTokenFile).toString('utf8').trim();
   if (token !== undefined && token.length < 16) throw new DeployError('E_FILE', `Expected a token of at least 16 characters in ${metricsTokenFile ?? ''}: openssl rand -hex 32 makes one`);
   const oidc = oidcOf(options, tlsCert !== undefined);
   await oidc?.load();
@@ -54,12 +53,4 @@ export async function accessOf(options: PageAccessOptions): Promise<Pick<Dashboa
   const audit = new AuditLog(options.audit ?? auditFile(), options.auditDays);
   const hosts = [...options.allowHost, ...(oidc === null ? [] : [oidc.publicUrl.hostname])];
   return { listen: options.listen, hosts, ...tls, audit, access: { users, audit, ...(oidc === null ? {} : { oidc }), ...(token === undefined ? {} : { metricsToken: token }) } };
-}
-
-function contents(file: string, code: 'E_TLS' | 'E_FILE'): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (cause) {
-    throw new DeployError(code, `${file} cannot be read: ${messageOf(cause)}`, { cause });
-  }
 }

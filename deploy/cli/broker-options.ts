@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander';
-import { readFileSync } from 'node:fs';
 import { DeployError } from '../errors.js';
 import type { LinkOptions } from '../mqtt/link.js';
+import { readSmallFile } from './files.js';
 import { integer } from './options.js';
 import { addReportOptions, type ReportOptions } from './report-options.js';
 
@@ -60,13 +60,7 @@ export function brokerLink(options: BrokerOptions): Omit<LinkOptions, 'clientId'
 
 function passwordOf({ passwordEnv, passwordFile }: BrokerOptions): string | undefined {
   if (passwordEnv !== undefined && passwordFile !== undefined) throw new DeployError('E_USAGE', 'Expected --password-env or --password-file, not both');
-  if (passwordFile !== undefined) {
-    try {
-      return readFileSync(passwordFile, 'utf8').trimEnd();
-    } catch (cause) {
-      throw new DeployError('E_FILE', `${passwordFile} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path: passwordFile } });
-    }
-  }
+  if (passwordFile !== undefined) return readSmallFile(passwordFile).toString('utf8').trimEnd();
   const password = passwordEnv === undefined ? undefined : process.env[passwordEnv];
   if (passwordEnv !== undefined && password === undefined) throw new DeployError('E_USAGE', `The environment variable ${passwordEnv} is not set`);
   return password;

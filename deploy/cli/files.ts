@@ -1,16 +1,27 @@
+import { readFileSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { messageOf } from '../../runtime/errors.js';
 import { withFilesBeside } from '../../runtime/model-file.js';
 import { DeployError } from '../errors.js';
 
-const reason = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
+const unreadable = (path: string, cause: unknown, code: 'E_FILE' | 'E_TLS' = 'E_FILE'): DeployError => new DeployError(code, `${path} cannot be read: ${messageOf(cause)}`, { cause, details: { path } });
 
 /** A whole file. @throws DeployError E_FILE */
 export async function readInputFile(path: string): Promise<Uint8Array> {
   try {
     return await readFile(path);
   } catch (cause) {
-    throw new DeployError('E_FILE', `${path} cannot be read: ${reason(cause)}`, { cause, details: { path } });
+    throw unreadable(path, cause);
+  }
+}
+
+/** A whole small file, such as a key or a password, which options name. @throws DeployError E_FILE, or the code that is given */
+export function readSmallFile(path: string, code?: 'E_FILE' | 'E_TLS'): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw unreadable(path, cause, code);
   }
 }
 
@@ -23,7 +34,7 @@ export async function readJson(path: string): Promise<unknown> {
   try {
     return JSON.parse(Buffer.from(bytes).toString('utf8'));
   } catch (cause) {
-    throw new DeployError('E_USAGE', `${path} is not JSON: ${reason(cause)}`, { cause });
+    throw new DeployError('E_USAGE', `${path} is not JSON: ${messageOf(cause)}`, { cause });
   }
 }
 
@@ -35,7 +46,7 @@ export async function writing<T>(path: string, work: () => Promise<T>): Promise<
   try {
     return await work();
   } catch (cause) {
-    throw new DeployError('E_OUTPUT', `${path} cannot be written: ${reason(cause)}`, { cause, details: { path } });
+    throw new DeployError('E_OUTPUT', `${path} cannot be written: ${messageOf(cause)}`, { cause, details: { path } });
   }
 }
 

@@ -1,11 +1,9 @@
-import { readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
 import { InvalidArgumentError, type Command } from 'commander';
 import { isLoopback } from '../dashboard/hosts.js';
-import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import { OidcLogin } from '../users/oidc.js';
 import { defaultSessionLimits } from '../users/sessions.js';
+import { readSmallFile } from './files.js';
 import { integer, repeated } from './options.js';
 
 export interface PageOidcOptions {
@@ -63,13 +61,9 @@ export function oidcOf(options: PageOidcOptions, tls: boolean): OidcLogin | null
 
 /** @throws DeployError E_FILE */
 function secretIn(file: string): string {
-  try {
-    const secret = readFileSync(file, 'utf8').trim();
-    if (secret !== '') return secret;
-  } catch (cause) {
-    throw new DeployError('E_FILE', `${file} cannot be read: ${messageOf(cause)}`, { cause });
-  }
-  throw new DeployError('E_FILE', `Expected the client's secret in ${file}, which is empty`);
+  const secret = readSmallFile(file).toString('utf8').trim();
+  if (secret === '') throw new DeployError('E_FILE', `Expected the client's secret in ${file}, which is empty`);
+  return secret;
 }
 
 function url(text: string): URL {
@@ -78,4 +72,4 @@ function url(text: string): URL {
   return parsed;
 }
 
-const onLoopback = ({ hostname }: URL): boolean => hostname === 'localhost' || isLoopback(isIP(hostname) === 0 ? hostname.replace(/^\[(.*)\]$/, '$1') : hostname);
+const onLoopback = ({ hostname }: URL): boolean => hostname === 'localhost' || isLoopback(hostname.replace(/^\[(.*)\]$/, '$1'));

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { readFileSync } from 'node:fs';
 import { DeployError } from '../errors.js';
 import { Director } from '../repository/director.js';
 import type { Passphrase } from '../repository/keys.js';
 import { Repository } from '../repository/repository.js';
+import { readSmallFile } from './files.js';
 import { repeated } from './options.js';
 
 /** Where keys come from. */
@@ -37,11 +37,7 @@ export function addSigningOptions(command: Command): Command {
 export function passphraseOf({ passphraseFile }: Pick<KeyOptions, 'passphraseFile'>): Passphrase {
   return () => {
     if (passphraseFile === undefined) return process.env['STERNA_PASSPHRASE'];
-    try {
-      return readFileSync(passphraseFile, 'utf8').replace(/\r?\n$/, '');
-    } catch (cause) {
-      throw new DeployError('E_FILE', `${passphraseFile} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path: passphraseFile } });
-    }
+    return readSmallFile(passphraseFile).toString('utf8').replace(/\r?\n$/, '');
   };
 }
 
