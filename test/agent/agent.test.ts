@@ -160,6 +160,7 @@ describe('commands', () => {
     await send('desired', Buffer.from(JSON.stringify({ schema_version: 7, generation: 1 })));
     await refused(2);
     await send('desired', Buffer.from(JSON.stringify({ schema_version: 2, generation: 1, package: { digest: '../../etc/passwd' } })));
+    await refused(3);
     await send('desired', Buffer.alloc(0));
     await fleet.client.publishAsync(`sterna/v2/test/door/ota/block/00000000/7`, Buffer.from('junk'), { qos: 1 });
     await fleet.client.publishAsync(`sterna/v2/test/door/cmd/self-test`, Buffer.from('{'), { qos: 1 });

@@ -1,4 +1,4 @@
-import { request } from './api.js';
+import { beginLogout, request } from './api.js';
 import { byId, setText } from './dom.js';
 
 /** Who reads the page, as its document says. */
@@ -16,6 +16,7 @@ export function showAccount() {
   if (!login) return;
   setText('account-name', `${user} · ${role}`);
   byId('logout').addEventListener('click', async () => {
+    beginLogout();
     const answer = await request('/api/logout', { method: 'POST' }).catch(() => undefined); // then the session ends by itself
     const body = await answer?.json().catch(() => null);
     location.replace(body?.provider ?? '/login'); // the provider ends its own session, too

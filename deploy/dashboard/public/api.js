@@ -7,12 +7,16 @@ export class ApiError extends Error {
   }
 }
 
+let loggingOut = false;
+/** From now on requests may find no session any more. They must not lead away before the answer says where to log out, too. */
+export const beginLogout = () => { loggingOut = true; };
+
 export async function request(path, options = {}) {
   const answer = await fetch(path, { cache: 'no-store', signal: AbortSignal.timeout(10_000), ...options });
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => null);
   // The session has ended, or a login is needed since.
-  if (answer.status === 401 && body?.error?.code === 'E_SESSION') location.replace(`/login${location.hash}`);
+  if (answer.status === 401 && body?.error?.code === 'E_SESSION' && !loggingOut) location.replace(`/login${location.hash}`);
   throw new ApiError(answer.status, body?.error?.code ?? `HTTP ${answer.status}`, body?.error?.message ?? answer.statusText);
 }
 
