@@ -25,7 +25,7 @@ function barsOf(report, switches) {
 
 ensureSetup();
 log(`switching a device ${values.switches} times; this takes about a minute`);
-const measured = await measuredTest('test/agent/ota/switching.test.ts', 'STERNA_SWITCHES_REPORT', { STERNA_SWITCHES: values.switches });
+const measured = await measuredTest('test/agent/ota/switching.long.test.ts', 'STERNA_SWITCHES_REPORT', { STERNA_SWITCHES: values.switches });
 const { report } = measured;
 const bars = barsOf(report, Number(values.switches));
 if (values.json) console.log(JSON.stringify({ machine, report, bars }));

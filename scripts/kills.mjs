@@ -29,7 +29,7 @@ function printTable(reports, bars) {
 
 ensureSetup();
 log(`killing a device ${values.kills} times without and ${values.kills} times with a camera; this takes some minutes`);
-const measured = await measuredTest('test/agent/powercut/kills.test.ts', 'STERNA_KILLS_REPORT', { STERNA_KILLS: values.kills, STERNA_KILLS_SEED: values.seed });
+const measured = await measuredTest('test/agent/powercut/kills.long.test.ts', 'STERNA_KILLS_REPORT', { STERNA_KILLS: values.kills, STERNA_KILLS_SEED: values.seed });
 const reports = measured.report ?? {};
 const bars = barsOf(reports, Number(values.kills));
 if (values.json) console.log(JSON.stringify({ machine, bars }));

@@ -1,11 +1,11 @@
-// `npm test`: everything that proves the project on this machine, suites side by side. What cannot run here is skipped by name and counted.
-// `npm test -- --quick` leaves out what takes longest, and names it; `npm test -- PATTERN ...` runs only the matching TypeScript tests.
+// `npm test`: what every change has to pass, suites side by side, in some ten minutes on two cores. `npm test -- --all` adds what takes long: the
+// kernels under sanitizers, emulated and on Arm, the fuzzers, and the test files `NAME.long.test.ts`. What cannot run here is skipped by name and
+// counted. `npm test -- PATTERN ...` runs only the matching TypeScript tests, long ones, too.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, setPriority } from 'node:os';
 import { join, relative } from 'node:path';
 import { findProgram } from './lib/host.mjs';
-import { slowTests } from './lib/quick.mjs';
 import { buildCommand, configureCommand, ensureSetup, log, removeStaleTree, root } from './lib/setup.mjs';
 import { capture, runSuites } from './lib/suites.mjs';
 import { countsOf, unhandledErrors } from './lib/vitest-report.mjs';
@@ -19,6 +19,8 @@ const cores = availableParallelism();
  * compute all the time.
  */
 const priorities = { typeScript: 10, native: 19 };
+/** Test files of more than some eight seconds. */
+const longTests = 'test/**/*.long.test.ts';
 const kernelOutputs = []; // files: what the kernel tests printed, for the ledger
 
 /** Where a suite's whole output goes. */
@@ -69,16 +71,16 @@ async function build(suite, name, cmakeArguments, targets) {
 
 const nativeBuild = 'build of the native tests';
 
-function hostSuites(quick) {
-  const targets = quick ? ['sterna_kernel_tests'] : [];
-  const builds = {
-    name: nativeBuild, provides: true,
-    run: async () => (await build(nativeBuild, 'native-release', ['-DCMAKE_BUILD_TYPE=Release'], targets), { passed: 1 }),
-  };
-  const host = nativeTests('kernels on this CPU', join(release, 'sterna_kernel_tests'), [], { after: [nativeBuild], ledger: true });
-  if (quick) return [builds, host];
-  const symbols = check('symbols and instructions of the ISA objects', 'ctest', ['--test-dir', release, '--output-on-failure', '--no-tests=error', '-R', '^isa_'], { after: [nativeBuild] });
-  return [builds, host, symbols];
+/** Builds the native tests: these targets, or all. */
+function nativeBuilds(targets) {
+  return { name: nativeBuild, provides: true, run: async () => (await build(nativeBuild, 'native-release', ['-DCMAKE_BUILD_TYPE=Release'], targets), { passed: 1 }) };
+}
+
+const hostKernels = () => nativeTests('kernels on this CPU', join(release, 'sterna_kernel_tests'), [], { after: [nativeBuild], ledger: true });
+
+function isaObjects() {
+  const ctest = ['--test-dir', release, '--output-on-failure', '--no-tests=error', '-R', '^isa_'];
+  return check('symbols and instructions of the ISA objects', 'ctest', ctest, { after: [nativeBuild] });
 }
 
 /** What this CPU lacks, and the rest: the same sources on intrinsics that are emulated at source level. STERNA_ISA masks this CPU, not these. */
@@ -191,30 +193,22 @@ function typeScriptShards(more) {
   return Array.from({ length: shards }, (_, i) => typeScriptTests(`TypeScript tests, part ${i + 1} of ${shards}`, [`--shard=${i + 1}/${shards}`, '--maxWorkers=1', ...more]));
 }
 
-function staticSuites() {
-  return [
-    check('lint', process.execPath, [bin(['eslint', 'bin', 'eslint.js']), '.']),
-    check('types of the tests', process.execPath, [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.test.json']),
-  ];
+const staticChecks = () => check('lint and types', process.execPath, [join(root, 'scripts', 'lint.mjs')]);
+
+/** What every change has to pass. */
+function suitesOfEachChange() {
+  return [nativeBuilds(['sterna_kernel_tests']), staticChecks(), hostKernels(), ...typeScriptShards([`--exclude=${longTests}`])];
 }
 
 /** Longest first, as far as nothing waits for them: what is left at the end is short. */
-function everything() {
-  const [builds, host, symbols] = hostSuites(false);
-  const kernels = [host, emulatedKernels(), oldKernels(), armKernels()];
-  return [builds, sanitizedKernels(), ...kernels, symbols, fuzzedLoader(), ...typeScriptShards([]), ...staticSuites(), ledger(kernels)];
+function allSuites() {
+  const kernels = [hostKernels(), emulatedKernels(), oldKernels(), armKernels()];
+  return [nativeBuilds([]), sanitizedKernels(), ...kernels, isaObjects(), fuzzedLoader(), ...typeScriptShards([]), staticChecks(), ledger(kernels)];
 }
 
-function quickSuites() {
-  const { files, suites } = slowTests;
-  const names = [...suites, ...files].map((name) => ({ name, run: async () => ({ skipped: 1, reason: 'left out by --quick' }) }));
-  return [...hostSuites(true), ...staticSuites(), ...typeScriptShards(files.map((file) => `--exclude=${file}`)), ...names];
-}
-
-function suitesFor(args) {
-  const patterns = args.filter((arg) => arg !== '--quick');
-  if (patterns.length > 0) return [typeScriptTests('TypeScript tests', patterns)];
-  return args.includes('--quick') ? quickSuites() : everything();
+function leftOut() {
+  const files = readdirSync(join(root, 'test'), { recursive: true }).filter((name) => name.endsWith('.long.test.ts')).length;
+  return `Left out, run by \`npm test -- --all\`: kernels emulated, on Arm and under sanitizers; the loader's fuzzer; ${files} files ${longTests}.\n`;
 }
 
 function report({ suite, passed, failed, skipped: skips, seconds, reason }) {
@@ -245,10 +239,14 @@ try {
   ensureSetup();
   rmSync(outputs, { recursive: true, force: true });
   mkdirSync(outputs, { recursive: true });
-  const suites = suitesFor(args);
-  if (args.length === 0) await fetchAssets();
+  const all = args.includes('--all');
+  const patterns = args.filter((arg) => arg !== '--all');
+  const suites = patterns.length > 0 ? [typeScriptTests('TypeScript tests', patterns)] : all ? allSuites() : suitesOfEachChange();
+  if (patterns.length === 0) await fetchAssets();
   const slots = Math.max(1, cores);
-  summary(await runSuites(suites, { slots, onStart: ({ name }) => log(`${name} ...`), onEnd }));
+  const results = await runSuites(suites, { slots, onStart: ({ name }) => log(`${name} ...`), onEnd });
+  if (patterns.length === 0 && !all) process.stdout.write(`\n${leftOut()}`);
+  summary(results);
 } catch (error) {
   log(error.message);
   process.exitCode = 1;

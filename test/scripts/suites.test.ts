@@ -68,11 +68,6 @@ describe('suites side by side', async () => {
   });
 });
 
-describe('what --quick leaves out', async () => {
-  const { slowTests } = await script<{ slowTests: { files: string[] } }>('quick.mjs');
-  it.each(slowTests.files)('%s is there', (file) => { expect(existsSync(join(root, file.replace('/**', '')))).toBe(true); });
-});
-
 describe('a native tree', async () => {
   const { removeStale, rememberToolchain, whyStale } = await script<{
     whyStale(folder: string, sources: string, environment?: Record<string, string>): string | undefined;

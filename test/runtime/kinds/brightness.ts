@@ -6,7 +6,7 @@ import { inFull } from '../../../runtime/kinds/vision-work.js';
 import { stageOf } from '../../../runtime/stages/open-stages.js';
 import { defaultMotion } from '../../../runtime/vision/settings.js';
 
-/** A kind as runtime/kinds/README.md says that one is added; toy-kind.test.ts puts it into a copy of the sources. It tells bright pictures from dark ones. */
+/** A kind as runtime/kinds/README.md says that one is added; toy-kind.long.test.ts puts it into a copy of the sources. It tells bright pictures from dark ones. */
 export const brightness = defineKind({
   name: 'brightness',
   roles: { meter: { what: 'model with one output', goldenVectors: 1, quantized: true } },

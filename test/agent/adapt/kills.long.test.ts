@@ -18,7 +18,7 @@ import { contentOf, packageDigest } from './overlays-content.js';
 
 const daemonEntry = resolve(import.meta.dirname, '../../../dist/agent/main.js');
 const missing = nativeMissing ?? (existsSync(daemonEntry) ? undefined : 'dist is missing');
-/** More of them: `STERNA_KILLS=100 npx vitest run test/agent/adapt/kills.test.ts`. */
+/** More of them: `STERNA_KILLS=100 npx vitest run test/agent/adapt/kills.long.test.ts`. */
 const kills = Number(process.env['STERNA_KILLS'] ?? 3);
 const seed = Number(process.env['STERNA_KILLS_SEED'] ?? 1);
 /** The process that adapts has the lowest priority: while other tests keep every core busy, it gets next to nothing. */
