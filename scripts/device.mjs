@@ -11,7 +11,7 @@ if (target === undefined || rest.length > 0) {
   process.exitCode = 2;
 } else {
   try {
-    ensureSetup();
+    ensureSetup({ everyCpu: true });
     const count = layOutDevice(resolve(target), { platform: HOST, addon: join(root, 'build', 'native-release', 'sterna.node'), sqlite: installedSqlite() });
     log(`${count} files in ${resolve(target)}`);
   } catch (error) {

@@ -68,7 +68,7 @@ async function packMain(out) {
 try {
   const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'build', 'packages') }, platforms: { type: 'string', default: Object.keys(PLATFORMS).join(',') } } });
   const platforms = someOf(Object.keys(PLATFORMS), 'platforms', values.platforms.split(',').filter((platform) => platform !== ''));
-  ensureSetup();
+  ensureSetup({ everyCpu: true });
   const out = resolve(values.out);
   mkdirSync(out, { recursive: true });
   const tarballs = [...platforms.map((platform) => packPlatform(platform, out)), await packMain(out)];

@@ -157,7 +157,7 @@ try {
   const platforms = values.quick ? [HOST] : platformsOf(values.arch);
   for (const tool of ['dpkg-deb', 'readelf']) if (!findProgram(tool)) throw new Error(`${tool} not found; Debian: apt-get install ${tool === 'readelf' ? 'binutils' : 'dpkg'}`);
   const abis = someOf(Object.keys(NODE_HEADERS), 'abi', values.abi.split(','));
-  ensureSetup();
+  ensureSetup({ everyCpu: true });
   const epoch = sourceDate();
   const files = platforms.flatMap((platform) => packagesFor(platform, { out: resolve(values.out), quick: values.quick, onlyDaemon: values['only-daemon'], abis, epoch }));
   for (const path of files) log(`${path} (${statSync(path).size} bytes)`);

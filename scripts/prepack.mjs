@@ -3,7 +3,7 @@ import { readdirSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureSetup, root } from './lib/setup.mjs';
 
-ensureSetup();
+ensureSetup({ everyCpu: true });
 for (const entry of readdirSync(join(root, 'dist'), { recursive: true, withFileTypes: true })) {
   const path = join(entry.parentPath, entry.name);
   if (!entry.isFile() || !/\.(js|d\.ts)(\.map)?$/.test(path) || path.includes('.bundle.js')) continue;

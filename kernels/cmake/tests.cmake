@@ -24,7 +24,7 @@ add_executable(sterna_run_program tools/run_program.cpp)
 target_link_libraries(sterna_run_program PRIVATE sterna_core)
 
 # Under sanitizers the units themselves are watched where the CPU runs them.
-if(STERNA_ARCH STREQUAL x86_64 AND STERNA_ISA_UNITS STREQUAL ON AND NOT STERNA_SANITIZE)
+if(STERNA_ARCH STREQUAL x86_64 AND STERNA_UNITS STREQUAL ON AND NOT STERNA_SANITIZE)
   include(cmake/emulation.cmake)
 endif()
 
@@ -36,7 +36,7 @@ foreach(isa ${STERNA_BUILT_ISAS})
 endforeach()
 
 # What any x86-64 CPU runs, and what one with SSE4.1 does, holds no AVX instruction. Both checks must refuse an object that is bad.
-if(STERNA_ARCH STREQUAL x86_64 AND STERNA_ISA_UNITS STREQUAL ON)
+if(STERNA_ARCH STREQUAL x86_64 AND STERNA_UNITS STREQUAL ON)
   set(STERNA_TOOLS ${CMAKE_CURRENT_SOURCE_DIR}/tools)
   add_test(NAME isa_baseline
     COMMAND ${STERNA_TOOLS}/check-no-avx.sh ${CMAKE_OBJDUMP} $<TARGET_OBJECTS:sterna_portable> $<TARGET_OBJECTS:sterna_core> $<TARGET_OBJECTS:sterna_isa_sse41>

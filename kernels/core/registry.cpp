@@ -44,9 +44,9 @@ IsaStatus StatusOf(const IsaRow& row) {
   const char* isa = row.kernels.isa;
   const bool other_arch = std::strcmp(row.arch, "any") != 0 && std::strcmp(row.arch, DetectCpu().arch) != 0;
   if (other_arch) return {isa, false, false, std::string("for ") + row.arch};
-  if (!row.built) return {isa, false, false, "not built"};
   const std::string missing = MissingFeatures(row);
-  if (!missing.empty()) return {isa, true, false, "CPU or operating system lacks " + missing};
+  if (!missing.empty()) return {isa, row.built, false, "CPU or operating system lacks " + missing};
+  if (!row.built) return {isa, false, false, "not built"};
   if (Masked(isa)) return {isa, true, false, "masked by STERNA_ISA"};
   return {isa, true, true, "runnable"};
 }

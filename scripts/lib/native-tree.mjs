@@ -6,8 +6,11 @@ import { join } from 'node:path';
 
 const stampOf = (folder) => join(folder, '.sterna-toolchain');
 
-function cached(folder, name) {
-  const cache = readFileSync(join(folder, 'CMakeCache.txt'), 'utf8');
+/** What a tree was configured with; undefined when it was not. */
+export function cachedIn(folder, name) {
+  const file = join(folder, 'CMakeCache.txt');
+  if (!existsSync(file)) return undefined;
+  const cache = readFileSync(file, 'utf8');
   return new RegExp(`^${name}:[A-Z]+=(.*)$`, 'm').exec(cache)?.[1];
 }
 
@@ -20,9 +23,9 @@ function versionOf(compiler) {
 /** Why the tree cannot be built any more, or undefined. `sources` is the folder of CMakeLists.txt. */
 export function whyStale(folder, sources, environment = process.env) {
   if (!existsSync(join(folder, 'CMakeCache.txt'))) return undefined;
-  const home = cached(folder, 'CMAKE_HOME_DIRECTORY'), compiler = cached(folder, 'CMAKE_CXX_COMPILER');
+  const home = cachedIn(folder, 'CMAKE_HOME_DIRECTORY'), compiler = cachedIn(folder, 'CMAKE_CXX_COMPILER');
   if (home !== sources) return `it was configured for ${home ?? 'no folder'}`;
-  if (cached(folder, 'CMAKE_CACHEFILE_DIR') !== folder) return `it was configured in ${cached(folder, 'CMAKE_CACHEFILE_DIR')}`;
+  if (cachedIn(folder, 'CMAKE_CACHEFILE_DIR') !== folder) return `it was configured in ${cachedIn(folder, 'CMAKE_CACHEFILE_DIR')}`;
   if (compiler !== undefined && !existsSync(compiler)) return `its compiler ${compiler} is gone`;
   if (!existsSync(stampOf(folder))) return undefined;
   const stamp = JSON.parse(readFileSync(stampOf(folder), 'utf8'));
@@ -40,5 +43,5 @@ export function removeStale(folder, sources) {
 /** To be called when the tree has been configured. */
 export function rememberToolchain(folder, environment = process.env) {
   mkdirSync(folder, { recursive: true });
-  writeFileSync(stampOf(folder), JSON.stringify({ CXX: environment.CXX ?? '', version: versionOf(cached(folder, 'CMAKE_CXX_COMPILER')) }));
+  writeFileSync(stampOf(folder), JSON.stringify({ CXX: environment.CXX ?? '', version: versionOf(cachedIn(folder, 'CMAKE_CXX_COMPILER')) }));
 }

@@ -7,14 +7,19 @@ import { availableParallelism } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findProgram, requireNode, requireTools } from './host.mjs';
-import { rememberToolchain, removeStale } from './native-tree.mjs';
+import { cachedIn, rememberToolchain, removeStale } from './native-tree.mjs';
 
 export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const at = (...parts) => join(root, ...parts);
 
-/** The tree of the addon, and what it is configured with. */
+/** The tree of the addon. */
 const release = 'native-release';
-const releaseArguments = ['-DCMAKE_BUILD_TYPE=Release'];
+
+/** Whether the addon has the kernels of every CPU of this architecture, or is to have them. Once it has, it keeps them. */
+let everyCpu = cachedIn(at('build', release), 'STERNA_ISA_UNITS') === 'ON';
+
+/** What the tree of the addon is configured with: kernels that this CPU does not run take up to half of the time. */
+const releaseArguments = () => ['-DCMAKE_BUILD_TYPE=Release', `-DSTERNA_ISA_UNITS=${everyCpu ? 'ON' : 'NATIVE'}`];
 
 export const log = (line) => process.stderr.write(`sterna: ${line}\n`);
 
@@ -123,15 +128,15 @@ export function buildNative(name, cmakeArguments = [], targets = []) {
 
 /** Configures for what needs no npm package, which is everything but the addon's own sources. @returns the command that compiles it */
 function portableBuild() {
-  configure(release, [...releaseArguments, '-DSTERNA_NODE=OFF']);
+  configure(release, [...releaseArguments(), '-DSTERNA_NODE=OFF']);
   return buildCommand(release, ['sterna_core']);
 }
 
 const kernels = {
   stamp: at('build', release, '.sterna-stamp'),
   product: at('build', release, 'sterna.node'),
-  inputs: () => fingerprint(['kernels'], /\.(cpp|h|cmake|txt|json)$/),
-  work: () => buildNative(release, [...releaseArguments, '-DSTERNA_NODE=ON'], ['sterna_node']),
+  inputs: () => fingerprint(['kernels'], /\.(cpp|h|cmake|txt|json)$/, [everyCpu]),
+  work: () => buildNative(release, [...releaseArguments(), '-DSTERNA_NODE=ON'], ['sterna_node']),
 };
 
 function buildTypeScript() {
@@ -146,8 +151,12 @@ function buildTypeScript() {
   });
 }
 
-/** Everything that `npm start`, `npm test` and `npx sterna` need. Throws an Error that says what to install. */
-export function ensureSetup() {
+/**
+ * Everything that `npm start`, `npm test` and `npx sterna` need. Throws an Error that says what to install.
+ * @param needs `everyCpu`: kernels that this CPU does not run are built, too, for what is packed, or tested otherwise
+ */
+export function ensureSetup(needs = {}) {
+  everyCpu ||= needs.everyCpu ?? false;
   requireNode(20);
   requireTools(['g++', 'make', 'cmake'], log);
   installPackages();
