@@ -61,6 +61,8 @@ export function linesOf(address: DeviceAddress, window: TelemetryWindow, timeMs:
   return samplesOf(address, window).map(({ name, labels, value }) => `${DEVICE_PREFIX}${name}${labelText(labels)} ${value} ${Math.round(timeMs)}`);
 }
 
+const escaped = (value: string): string => value.replace(/["\\\n]/g, (found) => (found === '\n' ? '\\n' : `\\${found}`));
+
 /** @param more matchers that are no plain labels, for a selector */
 export const labelText = (labels: Readonly<Record<string, string>>, more: readonly string[] = []): string =>
-  `{${[...Object.entries(labels).map(([name, value]) => `${name}="${value.replace(/["\\\n]/g, (found) => (found === '\n' ? '\\n' : `\\${found}`))}"`), ...more].join(',')}}`;
+  `{${[...Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`), ...more].join(',')}}`;

@@ -24,20 +24,27 @@ const FIGURES = ['windows', 'span_ms', 'frames', 'dropped', 'joules', 'joules_sp
 const BUCKETS_PER_OCTAVE = 2 ** HISTOGRAM_SCALE;
 const ZEROS = `0...${ZERO_THRESHOLD.toExponential(6)}`;
 const boundOf = (index: number): string => (2 ** (index / BUCKETS_PER_OCTAVE)).toExponential(6);
+/** The texts of buckets by their index: a window has some forty, and a fleet shares a few hundred. */
+const ranges = new Map<number, string>();
+
+function rangeOf(index: number): string {
+  let range = ranges.get(index);
+  if (range === undefined) ranges.set(index, range = `${boundOf(index)}...${boundOf(index + 1)}`);
+  return range;
+}
 
 /** Lines of the Prometheus text format. */
 export function windowLines({ fleet, device, pipeline, model, endMs, rollup }: WindowPart): string[] {
-  const labels = { fleet, device, pipeline, package: model };
-  const [own, timeMs] = [labelText(labels), Math.round(endMs)];
+  const [own, timeMs] = [labelText({ fleet, device, pipeline, package: model }), Math.round(endMs)];
   const figures: [string, number][] = FIGURES.flatMap((name): [string, number][] => (rollup[name] === 0 ? [] : [[name, rollup[name]]]));
   if (rollup.celsius_max !== null) figures.push(['celsius_max', rollup.celsius_max]);
   if (rollup.audit !== null) figures.push(['audits', rollup.audit.audits], ['misses', rollup.audit.misses], ['audit_end_ms', rollup.audit.end_ms]);
   const { sum, min, max, zero_count: zeros = 0, buckets } = rollup.latency;
   if (buckets !== '' || zeros > 0) figures.push(['latency_sum', sum], ['latency_min', min], ['latency_max', max]);
   const lines = figures.map(([name, value]) => `${PREFIX}${name}${own} ${value} ${timeMs}`);
-  const bucket = (vmrange: string, n: number): number => lines.push(`${PREFIX}latency_bucket${labelText({ ...labels, vmrange })} ${n} ${timeMs}`);
+  const bucket = (vmrange: string, n: number): number => lines.push(`${PREFIX}latency_bucket${own.slice(0, -1)},vmrange="${vmrange}"} ${n} ${timeMs}`);
   if (zeros > 0) bucket(ZEROS, zeros);
-  eachBucket(rollup.latency, (index, n) => { bucket(`${boundOf(index)}...${boundOf(index + 1)}`, n); });
+  eachBucket(rollup.latency, (index, n) => { bucket(rangeOf(index), n); });
   return lines;
 }
 
