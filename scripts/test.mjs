@@ -1,4 +1,4 @@
-// `npm test`: what every change has to pass, suites side by side, in some ten minutes on two cores. `npm test -- --all` adds what takes long: the
+// `npm test`: what every change has to pass, suites side by side, in a quarter of an hour on two cores. `npm test -- --all` adds what takes long: the
 // kernels under sanitizers, emulated and on Arm, the fuzzers, and the test files `NAME.long.test.ts`. What cannot run here is skipped by name and
 // counted. `npm test -- PATTERN ...` runs only the matching TypeScript tests, long ones, too.
 import { spawnSync } from 'node:child_process';
