@@ -5,7 +5,7 @@ function(sterna_native_units units)
     return()
   endif()
   try_run(ran compiled ${CMAKE_CURRENT_BINARY_DIR}/print_features ${CMAKE_CURRENT_SOURCE_DIR}/tools/print_features.cpp
-    CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${CMAKE_CURRENT_SOURCE_DIR};${CMAKE_CURRENT_SOURCE_DIR}/include" CXX_STANDARD 17 RUN_OUTPUT_VARIABLE offered)
+    CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${CMAKE_CURRENT_SOURCE_DIR};${CMAKE_CURRENT_SOURCE_DIR}/include" RUN_OUTPUT_VARIABLE offered)
   if(NOT compiled OR NOT ran EQUAL 0)
     message(STATUS "The CPU could not be asked for its instruction sets: all are built")
     return()

@@ -15,12 +15,6 @@ const at = (...parts) => join(root, ...parts);
 /** The tree of the addon. */
 const release = 'native-release';
 
-/** Whether the addon has the kernels of every CPU of this architecture, or is to have them. Once it has, it keeps them. */
-let everyCpu = cachedIn(at('build', release), 'STERNA_ISA_UNITS') === 'ON';
-
-/** What the tree of the addon is configured with: kernels that this CPU does not run take up to half of the time. */
-const releaseArguments = () => ['-DCMAKE_BUILD_TYPE=Release', `-DSTERNA_ISA_UNITS=${everyCpu ? 'ON' : 'NATIVE'}`];
-
 export const log = (line) => process.stderr.write(`sterna: ${line}\n`);
 
 function run(command, args, options = {}) {
@@ -71,7 +65,8 @@ function step(name, { stamp, product, inputs, work }) {
   log(`${name}: done in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 }
 
-function installPackages() {
+/** @param kernels the step that builds the addon */
+function installPackages(kernels) {
   step('npm packages', {
     stamp: at('node_modules', '.sterna-stamp'),
     product: at('node_modules', 'typescript', 'package.json'),
@@ -83,7 +78,7 @@ function installPackages() {
       const env = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' };
       const install = ['npm', ['ci', '--no-fund', '--no-audit', '--loglevel=error']];
       if (isDone(kernels)) run(...install, { env, shell: process.platform === 'win32' });
-      else runBeside(install, portableBuild(), at('build', `${release}-portable.log`), { env });
+      else runBeside(install, portableBuild(kernels.cmakeArguments), at('build', `${release}-portable.log`), { env });
     },
   });
 }
@@ -127,17 +122,23 @@ export function buildNative(name, cmakeArguments = [], targets = []) {
 }
 
 /** Configures for what needs no npm package, which is everything but the addon's own sources. @returns the command that compiles it */
-function portableBuild() {
-  configure(release, [...releaseArguments(), '-DSTERNA_NODE=OFF']);
+function portableBuild(cmakeArguments) {
+  configure(release, [...cmakeArguments, '-DSTERNA_NODE=OFF']);
   return buildCommand(release, ['sterna_core']);
 }
 
-const kernels = {
-  stamp: at('build', release, '.sterna-stamp'),
-  product: at('build', release, 'sterna.node'),
-  inputs: () => fingerprint(['kernels'], /\.(cpp|h|cmake|txt|json)$/, [everyCpu]),
-  work: () => buildNative(release, [...releaseArguments(), '-DSTERNA_NODE=ON'], ['sterna_node']),
-};
+/** The step that builds the addon. A tree that has the kernels of every CPU keeps them; those that this CPU does not run take up to half of the time. */
+function kernelsStep(everyCpu) {
+  const units = everyCpu || cachedIn(at('build', release), 'STERNA_ISA_UNITS') === 'ON' ? 'ON' : 'NATIVE';
+  const cmakeArguments = ['-DCMAKE_BUILD_TYPE=Release', `-DSTERNA_ISA_UNITS=${units}`];
+  return {
+    stamp: at('build', release, '.sterna-stamp'),
+    product: at('build', release, 'sterna.node'),
+    cmakeArguments,
+    inputs: () => fingerprint(['kernels'], /\.(cpp|h|cmake|txt|json)$/, cmakeArguments),
+    work: () => buildNative(release, [...cmakeArguments, '-DSTERNA_NODE=ON'], ['sterna_node']),
+  };
+}
 
 function buildTypeScript() {
   step('TypeScript', {
@@ -153,13 +154,13 @@ function buildTypeScript() {
 
 /**
  * Everything that `npm start`, `npm test` and `npx sterna` need. Throws an Error that says what to install.
- * @param needs `everyCpu`: kernels that this CPU does not run are built, too, for what is packed, or tested otherwise
+ * @param everyCpu whether kernels that this CPU does not run are built, too: for what is packed, or tested otherwise
  */
-export function ensureSetup(needs = {}) {
-  everyCpu ||= needs.everyCpu ?? false;
+export function ensureSetup({ everyCpu = false } = {}) {
   requireNode(20);
   requireTools(['g++', 'make', 'cmake'], log);
-  installPackages();
+  const kernels = kernelsStep(everyCpu);
+  installPackages(kernels);
   step('native kernels', kernels);
   buildTypeScript();
 }

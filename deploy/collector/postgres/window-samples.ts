@@ -42,7 +42,8 @@ export function windowLines({ fleet, device, pipeline, model, endMs, rollup }: W
   const { sum, min, max, zero_count: zeros = 0, buckets } = rollup.latency;
   if (buckets !== '' || zeros > 0) figures.push(['latency_sum', sum], ['latency_min', min], ['latency_max', max]);
   const lines = figures.map(([name, value]) => `${PREFIX}${name}${own} ${value} ${timeMs}`);
-  const bucket = (vmrange: string, n: number): number => lines.push(`${PREFIX}latency_bucket${own.slice(0, -1)},vmrange="${vmrange}"} ${n} ${timeMs}`);
+  const bucketName = `${PREFIX}latency_bucket${own.slice(0, -1)}`;
+  const bucket = (vmrange: string, n: number): number => lines.push(`${bucketName},vmrange="${vmrange}"} ${n} ${timeMs}`);
   if (zeros > 0) bucket(ZEROS, zeros);
   eachBucket(rollup.latency, (index, n) => { bucket(rangeOf(index), n); });
   return lines;

@@ -95,6 +95,7 @@ struct Functions {
   // erfc(t / sqrt 2) / 2, the upper tail of the normal distribution, for t in [0, 30], within 2e-8: 2 to the power of a polynomial, the minimax fit
   // to its logarithm up to 5.6; beyond, where the tail is below 1e-8, the polynomial goes on falling. 2^f - 1 is a minimax polynomial for |f| <= 1/2.
   static inline Reg UpperTail(Reg t) {
+    if constexpr (F::kLooksUp) return Piecewise<F>(kUpperTailTable, t, 7.99f);
     const Reg log = Polynomial(t, {-2.7720491e-6f, 3.8620747e-5f, -1.8254759e-4f, -1.4587014e-4f, 7.075472e-3f, -5.2505028e-2f, -0.4592049f, -1.1511058f, -1.0f});
     const Reg bounded = F::Max(F::Set(-127.0f), log), shifted = F::Add(bounded, F::Set(0x1.8p23f)), f = F::Sub(bounded, F::Sub(shifted, F::Set(0x1.8p23f)));
     const Reg power = F::PowerOfTwoShifted(shifted);
@@ -104,10 +105,7 @@ struct Functions {
   static void Gelu(size_t n, const float* x, float* y, float, float) {
     Map(n, x, y, [](Reg v) {
       const Reg magnitude = F::Min(F::Set(30.0f), F::Abs(v)), zero = F::Set(0.0f);
-      Reg tail;
-      if constexpr (F::kLooksUp) tail = Piecewise<F>(kUpperTailTable, magnitude, 7.99f);
-      else tail = UpperTail(magnitude);
-      return F::NegFma(magnitude, tail, F::SelectLess(v, zero, zero, v));
+      return F::NegFma(magnitude, UpperTail(magnitude), F::SelectLess(v, zero, zero, v));
     });
   }
   // x / (1 + e^(-2 u)) is x / 2 * (1 + tanh u).
