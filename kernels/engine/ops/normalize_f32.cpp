@@ -10,7 +10,7 @@ namespace {
 class NormalizeF32 final : public PixelDriver {
  public:
   NormalizeF32(const OpContext& context, const float* x, const float* scale, const float* bias)
-      : normalize_(context.kernels().rows_f32->normalize), x_(x), scale_(scale), bias_(bias), y_(reinterpret_cast<float*>(context.OutputData())),
+      : normalize_(context.kernels().rows_f32->normalize), own_x_(x), own_y_(reinterpret_cast<float*>(context.OutputData())), x_(x), y_(own_y_), scale_(scale), bias_(bias),
         epsilon_(context.Attrs<NormalizeAttrs>().epsilon) {
     const Tensor &in = *context.Input(0), &out = context.Output();
     channels_ = static_cast<size_t>(in.channels());
@@ -22,11 +22,17 @@ class NormalizeF32 final : public PixelDriver {
   void Run(int64_t begin, int64_t end, uint8_t*) override {
     for (int64_t row = begin; row < end; ++row) normalize_(channels_, x_ + row * x_stride_, scale_, bias_, epsilon_, y_ + row * y_stride_);
   }
+  bool takes_outside() const override { return true; }
+  void ReadFrom(const uint8_t* x) override { x_ = x != nullptr ? reinterpret_cast<const float*>(x) : own_x_; }
+  void WriteTo(uint8_t* y) override { y_ = y != nullptr ? reinterpret_cast<float*>(y) : own_y_; }
 
  private:
   void (*normalize_)(size_t, const float*, const float*, const float*, float, float*);
-  const float *x_, *scale_, *bias_;
+  const float* own_x_;
+  float* own_y_;
+  const float* x_;  // of the next run
   float* y_;
+  const float *scale_, *bias_;
   float epsilon_;
   size_t channels_;
   int64_t x_stride_, y_stride_;

@@ -148,7 +148,7 @@ class ReduceF32 final : public OpDriver {
 class SoftmaxF32 final : public OpDriver {
  public:
   SoftmaxF32(const OpContext& context, int axis, SoftmaxMode mode, const uint8_t* x)
-      : row_(context.kernels().rows_f32->softmax), exp_(context.kernels().elementwise->exp_f32), mode_(mode), x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
+      : row_(context.kernels().rows_f32->softmax), exp_(context.kernels().elementwise->exp_f32), mode_(mode), own_x_(reinterpret_cast<const float*>(x)), own_y_(reinterpret_cast<float*>(context.OutputData())), x_(own_x_), y_(own_y_) {
     const Tensor &in = *context.Input(0), &out = context.Output();
     const Lines lines(in, out, axis);
     kept_ = lines.nest, n_ = lines.n, x_step_ = lines.x_step, y_step_ = lines.y_step;
@@ -168,6 +168,10 @@ class SoftmaxF32 final : public OpDriver {
       for (int64_t i = 0; i < count; i += rows_) Block(x_ + at[0] + i * x_step, x_step, y_ + at[1] + i * y_step, y_step, std::min(rows_, count - i), shifted);
     });
   }
+  // Neither the kernels nor the blocks touch anything but the elements.
+  bool takes_outside() const override { return true; }
+  void ReadFrom(const uint8_t* x) override { x_ = x != nullptr ? reinterpret_cast<const float*>(x) : own_x_; }
+  void WriteTo(uint8_t* y) override { y_ = y != nullptr ? reinterpret_cast<float*>(y) : own_y_; }
   // Of vectors that are pixels.
   bool takes_spans() const override { return along_pixels_; }
   void RunSpans(SpanReader spans, uint8_t* scratch) override {
@@ -218,7 +222,9 @@ class SoftmaxF32 final : public OpDriver {
   void (*row_)(size_t, const float*, float*);
   void (*exp_)(size_t, const float*, float*);
   SoftmaxMode mode_;
-  const float* x_;
+  const float* own_x_;
+  float* own_y_;
+  const float* x_;  // of the next run
   float* y_;
   int64_t n_, x_step_, y_step_;
   bool in_place_;  // rows are computed where they are

@@ -2,7 +2,8 @@
 //
 // Memory is passed over once: a row that fits L1 is read from memory for its largest value or its sum, and from L1 for the two passes that follow.
 // The arithmetic of the exponential limits softmax, loads and stores limit the normalization; neither needs more than 12 registers. Errors are within
-// the bounds of kernel.h. In the last, incomplete vector other lanes hold a value that changes nothing: -infinity for e^x, the mean for a variance.
+// the bounds of kernel.h. In the last, incomplete vector other lanes hold a value that changes nothing: the largest for e^x, whose results are then
+// replaced by 0 (a result that underflows would cost more than the rest of a row), the mean for a variance.
 #pragma once
 #include "kernel.h"
 #include "isa/exp_f32.h"
@@ -17,11 +18,11 @@ struct Rows {
   using Reg = typename F::Reg;
   static constexpr size_t kLanes = F::kLanes;
 
-  // The first `count` lanes from memory, `fill` in the others.
-  static inline __attribute__((always_inline)) Reg LoadFilled(const float* x, size_t count, Reg fill) {
-    const Reg part = F::LoadPart(x, F::MakeMask(count));
-    return F::SelectLess(F::Load(kLaneNumbers), F::Set(static_cast<float>(count)), part, fill);
+  // The first `count` lanes of x, `fill` in the others.
+  static inline __attribute__((always_inline)) Reg Fill(Reg x, size_t count, Reg fill) {
+    return F::SelectLess(F::Load(kLaneNumbers), F::Set(static_cast<float>(count)), x, fill);
   }
+  static inline __attribute__((always_inline)) Reg LoadFilled(const float* x, size_t count, Reg fill) { return Fill(F::LoadPart(x, F::MakeMask(count)), count, fill); }
 
   // The sum of op(v) over the vectors v of a row. Two sums, since each addition waits for the one before.
   template <typename Op>
@@ -64,7 +65,7 @@ struct Rows {
     }
     const typename F::Mask rest = F::MakeMask(n - i);
     if (i < n) {
-      const Reg e = ExpOf<F>(F::Sub(LoadFilled(x + i, n - i, F::Set(-__builtin_inff())), largest));
+      const Reg e = Fill(ExpOf<F>(F::Sub(LoadFilled(x + i, n - i, largest), largest)), n - i, F::Set(0.0f));
       F::StorePart(y + i, rest, e);
       sum = F::Add(sum, e);
     }

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { loadProgram } from '../../../kernels/binding/index.js';
 import { compile } from '../../../runtime/lower/compile.js';
 import type { OnnxNode } from '../../../runtime/onnx/types.js';
-import { modelBytes, node } from '../support/models.js';
+import { modelBytes, node, randomTensor } from '../support/models.js';
 
 const dims = [1, 8, 64, 64]; // 128 KiB: less is always copied
 const count = 8 * 64 * 64;
@@ -18,6 +18,9 @@ interface Case {
 const cases: Readonly<Record<string, Case>> = {
   'one operator': { nodes: [node('Tanh', ['x0'], ['y'])], outputs: ['y'] },
   'the first and the last of several': { nodes: [node('Exp', ['x0'], ['a']), node('Mul', ['a', 'a'], ['b']), node('Sigmoid', ['b'], ['y'])], outputs: ['y'] },
+  'softmax of rows': { nodes: [node('Softmax', ['x0'], ['y'], { axis: -1 })], outputs: ['y'] },
+  'softmax across rows': { nodes: [node('LogSoftmax', ['x0'], ['y'], { axis: 1 })], outputs: ['y'] },
+  'a normalization between others': { nodes: [node('LayerNormalization', ['x0', 'scale'], ['a'], { axis: -1 }), node('Softmax', ['a'], ['y'], { axis: -1 })], outputs: ['y'] },
   'an input that is read again later': { nodes: [node('Tanh', ['x0'], ['a']), node('Exp', ['a'], ['b']), node('Add', ['b', 'x0'], ['y'])], outputs: ['y'] },
   'an input that is an output too': { nodes: [node('Tanh', ['x0'], ['y'])], outputs: ['y', 'x0'] },
   'an output that others read': { nodes: [node('Tanh', ['x0'], ['y']), node('Exp', ['y'], ['z'])], outputs: ['y', 'z'] },
@@ -36,11 +39,13 @@ function odd(bytes: number): Uint8Array {
   return new Uint8Array(bytes + 3).subarray(3);
 }
 
+const constants = { scale: randomTensor([64], 5) };
+
 const bytesOf = (view: Float32Array): Uint8Array => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
 describe.each(Object.entries(cases))('%s', (_, { nodes, outputs, inputs = 1 }) => {
   const names = Array.from({ length: inputs }, (_, i) => `x${i}`);
-  const program = compile(modelBytes({ inputs: Object.fromEntries(names.map((name) => [name, dims])), nodes, outputs }));
+  const program = compile(modelBytes({ inputs: Object.fromEntries(names.map((name) => [name, dims])), nodes, outputs, constants }));
   const sizes = program.outputs.map((port) => port.dims.reduce((a, b) => a * b, 1));
 
   it.each([1, 3])('gives the bits that copies give, run after run, with %d threads', async (threads) => {
@@ -95,6 +100,14 @@ describe('memory of the caller', () => {
     await native.runPart(0, 1, [input(1)], [null]);
     await native.runPart(1, 2, null, [part]);
     expect(part).toEqual(whole);
+    await native.close();
+  });
+
+  it.each([node('Exp', ['x0'], ['y']), node('Softmax', ['x0'], ['y'], { axis: -1 }), node('LayerNormalization', ['x0', 'scale'], ['y'], { axis: -1 })])('is where $op works', async (operator) => {
+    const native = loadProgram(compile(modelBytes({ inputs: { x0: dims }, nodes: [operator], outputs: ['y'], constants })).bytes);
+    await native.run([input(1)], [new Float32Array(count)]);
+    // What was written outside is not in the program's own memory, so that nothing can go on from there.
+    await expect(native.runPart(0, 1, null, [new Float32Array(count)])).rejects.toMatchObject({ code: 'E_ARGUMENT' });
     await native.close();
   });
 });
