@@ -12,6 +12,7 @@ import { modelInputs } from '../../runtime/quantize/prepare/read-model.js';
 import { quantizeModel } from '../../runtime/quantize/quantize.js';
 import { runtimeVersion } from '../../runtime/version.js';
 import { readSamples } from '../compress/samples.js';
+import { fixOpenSizes } from '../compress/shapes.js';
 import { hashModules, sha256, writeCached } from '../demo/files.js';
 import { DeployError } from '../errors.js';
 import { generatedNets } from './nets.js';
@@ -69,17 +70,22 @@ async function onnxFiles(folder: string): Promise<string[]> {
   }
 }
 
-/** Reads or makes a model's files: as float32, and quantized by ourselves unless it is quantized already. */
+/**
+ * Reads or makes a model's files: as float32, and quantized by ourselves unless it is quantized already. A batch that the file leaves open is 1; a model
+ * that leaves another size open is a failure, for any size that we chose would be one that nobody runs.
+ */
 export async function prepareModel({ name, source }: Pick<BenchModel, 'name' | 'source'>, options: ModelOptions): Promise<BenchModel> {
   const model: BenchModel = { name, source, formats: {}, failures: [] };
   try {
     const original = source === 'generated' ? undefined : join(options.folder ?? '', `${name}.onnx`);
-    const bytes = original === undefined ? generate(name) : await readFile(original);
+    const read = original === undefined ? generate(name) : await readFile(original);
+    const { model: bytes } = await fixOpenSizes(read, {});
+    const unchanged = original !== undefined && bytes === read;
     const parsed = parseModel(bytes);
     const has = (op: string): boolean => parsed.graph.nodes.some((node) => node.op === op);
-    if (has('QuantizeLinear')) return { ...model, formats: { int8: original ?? (await keep(options.cache, name, bytes)) } };
+    if (has('QuantizeLinear')) return { ...model, formats: { int8: unchanged ? original : await keep(options.cache, name, bytes) } };
     const float = has('DequantizeLinear') ? expandWeights(parsed) : bytes;
-    model.formats.float32 = original !== undefined && float === bytes ? original : await keep(options.cache, name, float);
+    model.formats.float32 = unchanged && float === bytes ? original : await keep(options.cache, name, float);
     for (const format of ['int8', ...options.lowBits] as const) await addQuantized(model, options.cache, float, format);
   } catch (error) {
     model.failures.push(asFailure('float32', error));

@@ -53,13 +53,25 @@ interface Running {
   entry: Entry;
 }
 
+/** An entry that has run once: some models open, and refuse what they are fed. */
+async function openRunning(bytes: Uint8Array, lane: Lane): Promise<Entry> {
+  const entry = await openEntry(bytes, lane, lane.threads);
+  try {
+    await entry.session.run(entry.feeds[0] ?? {});
+    return entry;
+  } catch (error) {
+    await entry.session.close();
+    throw error;
+  }
+}
+
 async function open(lanes: readonly Lane[], files: Partial<Record<ModelFormat, Uint8Array>>, failures: BenchFailure[]): Promise<Running[]> {
   const running: Running[] = [];
   for (const lane of lanes) {
     const bytes = files[lane.format];
     if (bytes === undefined) continue;
     try {
-      running.push({ lane, entry: await openEntry(bytes, lane, lane.threads) });
+      running.push({ lane, entry: await openRunning(bytes, lane) });
     } catch (error) {
       failures.push(asFailure(lane.label, error));
     }

@@ -14,6 +14,7 @@ import { describeCpu } from '../../../kernels/binding/native.js';
 import { fromNumbers } from '../../../runtime/graph/tensor-value.js';
 import { inspectModel } from '../../../runtime/inspect.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
+import type { OnnxDimension } from '../../../runtime/onnx/types.js';
 import { createSession } from '../../../runtime/session.js';
 import { residualNet } from '../../runtime/quantize/networks.js';
 import { modelBytes, node, randomInts, randomTensor } from '../../runtime/support/models.js';
@@ -160,6 +161,23 @@ describe.skipIf(nativeMissing !== undefined)(`sterna bench-suite${nativeMissing 
     await writeFile(readme(), 'Title\n<!-- bench:begin -->\n<!-- bench:end -->\nend\n');
     expect((await captureCli(['bench-suite', '--from', output(), '--tables', readme()])).code).toBe(0);
     expect(await readFile(readme(), 'utf8')).toBe(table);
+  }, 60_000);
+
+  it('measures with a batch of 1 what leaves the batch open, and names what it cannot run', async () => {
+    const kept = await mkdtemp(join(folder, 'open-'));
+    const relu = (dims: OnnxDimension[]): Uint8Array => modelBytes({ inputs: { x: dims }, nodes: [node('Relu', ['x'], ['y'])], outputs: ['y'] });
+    await writeFile(join(kept, 'batch.onnx'), relu(['N', 3, 8, 8]));
+    await writeFile(join(kept, 'height.onnx'), relu([1, 3, 'H', 8]));
+    await writeFile(join(kept, 'rows.onnx'), modelBytes({
+      inputs: { x: [1, 3], rows: [8] }, types: { rows: 'int64' }, nodes: [node('Gather', ['x', 'rows'], ['y'])], outputs: ['y'],
+    })); // It opens, and refuses the indices that it is fed.
+    const { code, out } = await captureCli(['bench-suite', '--models', kept, '--no-generated', '--quick', '--seconds', '0.01', '--output', output(), '--json']);
+    const { models: [batch, height, rows] } = reportSchema.parse(JSON.parse(out));
+    expect(code).toBe(1); // A contender failed.
+    expect(batch?.times.some(({ engine }) => engine === 'native')).toBe(true);
+    expect(height).toMatchObject({ name: 'height', rounds: 0, times: [], failures: [{ what: 'float32', code: 'E_OPTION' }] });
+    expect(rows).toMatchObject({ name: 'rows', rounds: 0, times: [] });
+    expect(rows?.failures.map(({ what }) => what)).toContain(`native:${describeCpu().selected} float32 1 thread`);
   }, 60_000);
 
   it.skipIf(oracleMissing !== undefined)(`sets onnxruntime against it${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, async () => {
