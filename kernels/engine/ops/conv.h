@@ -118,7 +118,7 @@ class Im2Col {
   // writes, so the order is pixel by pixel, and row of taps by row of taps.
   T* GatherInner(int64_t n, int64_t oy, int64_t begin, int64_t end, int64_t channel, T* out) const {
     constexpr int64_t kMaxRows = 16;
-    if (!contiguous_ || s_.kh > kMaxRows) {
+    if (s_.kh > kMaxRows) {
       for (int64_t ox = begin; ox < end; ++ox, out += row_stride()) GatherClipped(n, oy, ox, channel, out);
       return out;
     }
@@ -129,7 +129,8 @@ class Im2Col {
       else rows[ky] = {row + (begin * s_.g.stride_w - s_.g.pad_left) * stride_, s_.g.stride_w * stride_};
     }
     const size_t bytes = static_cast<size_t>(s_.kw * s_.cg) * sizeof(T);
-    if (s_.kh == 3 && bytes <= 16) CopyThreeRows<1>(rows, end - begin, out);
+    if (!contiguous_) CopyApart(rows, end - begin, out);
+    else if (s_.kh == 3 && bytes <= 16) CopyThreeRows<1>(rows, end - begin, out);
     else if (s_.kh == 3 && bytes <= 48) CopyThreeRows<3>(rows, end - begin, out);
     else CopyRows(rows, end - begin, out);
     return out + static_cast<size_t>(end - begin) * row_stride();
@@ -146,6 +147,20 @@ class Im2Col {
     const size_t row = row_stride();
     for (int64_t i = 0; i < pixels; ++i, out += row) {
       for (int64_t ky = 0; ky < kh; ++ky, rows[ky - 1].from += rows[ky - 1].step) Copy(out + ky * span, rows[ky].from, span);
+    }
+  }
+
+  // Taps that do not follow each other in memory: dilated, or part of the channels of a pixel.
+  void CopyApart(TapRow* rows, int64_t pixels, T* out) const {
+    const int64_t kh = s_.kh, kw = s_.kw, cg = s_.cg, dilated = s_.g.dilation_w * stride_;
+    const size_t row = row_stride();
+    for (int64_t i = 0; i < pixels; ++i, out += row) {
+      T* to = out;
+      for (int64_t ky = 0; ky < kh; ++ky, rows[ky - 1].from += rows[ky - 1].step) {
+        const T* from = rows[ky].from;
+        const int64_t apart = from == padding_.data() ? 0 : dilated;  // all of the padding is the same
+        for (int64_t kx = 0; kx < kw; ++kx, from += apart, to += cg) Copy(to, from, cg);
+      }
     }
   }
 

@@ -124,6 +124,9 @@ function floatConv(dims: readonly number[], attributes: Parameters<typeof node>[
   };
 }
 
+/** Of each value and those around it the largest: what no table of the value is. */
+const neighbours = (q: QdqBuilder, x: string): string => q.add('MaxPool', [x], 'n', { kernel_shape: [3, 3], pads: [1, 1, 1, 1] });
+
 /** A convolution before: what comes after it is channels-last. */
 function featureMap(q: QdqBuilder, x: string): string {
   const [w, b] = q.weights('map', [16, 8, 1, 1], inputScale);
@@ -197,9 +200,20 @@ const recipes: readonly Recipe[] = [
   },
   ...['Add', 'Sub', 'Mul'].map((op): Recipe => ({
     name: op, dims: image, op: 'BinaryQ8',
+    build: (q, x) => q.fake(q.add(op, [x, q.fake(neighbours(q, x), 1 / 128, -60)], 'y'), outputScale, -4),
+  })),
+  ...['Add', 'Sub', 'Mul'].map((op): Recipe => ({
+    name: `${op} of a value and its sigmoid`, dims: image, op: 'LutQ8',
     build: (q, x) => q.fake(q.add(op, [x, q.fake(q.add('Sigmoid', [x], 's'), 1 / 128, -60)], 'y'), outputScale, -4),
   })),
-  { name: 'Add and Relu', dims: image, op: 'BinaryQ8', build: (q, x) => q.fake(q.add('Relu', [q.add('Add', [x, q.fake(q.add('Neg', [x], 'n'), 0.03)], 'y')], 'r'), outputScale, -100) },
+  {
+    name: 'Conv and its product with its sigmoid', dims: image, op: 'ConvQ8',
+    build: (q, x) => {
+      const y = featureMap(q, x);
+      return q.fake(q.add('Mul', [q.fake(q.add('Sigmoid', [y], 'g'), 1 / 255, -128), y], 'y'), outputScale);
+    },
+  },
+  { name: 'Add and Relu', dims: image, op: 'BinaryQ8', build: (q, x) => q.fake(q.add('Relu', [q.add('Add', [x, q.fake(neighbours(q, x), 0.03)], 'y')], 'r'), outputScale, -100) },
   { name: 'MaxPool', dims: image, op: 'PoolQ8', build: (q, x) => q.fake(q.add('MaxPool', [x], 'y', { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] }), outputScale) },
   { name: 'AveragePool', dims: image, op: 'PoolQ8', build: (q, x) => q.fake(q.add('AveragePool', [x], 'y', { kernel_shape: [3, 3], pads: [1, 1, 1, 1] }), outputScale) },
   { name: 'GlobalAveragePool', dims: image, op: 'PoolQ8', build: (q, x) => q.fake(q.add('GlobalAveragePool', [x], 'y'), outputScale) },
@@ -245,7 +259,7 @@ const recipes: readonly Recipe[] = [
   ...['AveragePool', 'MaxPool'].map((op): Recipe => ({
     name: `${op} and a clip`, dims: image, op: 'PoolQ8', build: (q, x) => q.clipped(q.add(op, [featureMap(q, x)], 'y', { kernel_shape: [3, 3] }), outputScale, 29),
   })),
-  { name: 'Add and a clip', dims: image, op: 'BinaryQ8', build: (q, x) => q.clipped(q.add('Add', [x, q.fake(q.add('Neg', [x], 'n'), 0.03)], 'y'), outputScale, 29) },
+  { name: 'Add and a clip', dims: image, op: 'BinaryQ8', build: (q, x) => q.clipped(q.add('Add', [x, q.fake(neighbours(q, x), 0.03)], 'y'), outputScale, 29) },
   ...(['int4', 'int2'] as const).map((dtype): Recipe => ({
     name: `Conv with ${dtype} weights`, dims: image, op: 'ConvQ8', opset: dtype === 'int2' ? 25 : 21,
     build: (q, x) => q.fake(q.add('Conv', [x, q.fewWeights('conv', [16, 8, 3, 3], dtype, dtype === 'int2' ? 1 : 7)], 'y', { pads: [1, 1, 1, 1] }), outputScale),
