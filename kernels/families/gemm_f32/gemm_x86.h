@@ -15,18 +15,25 @@ namespace sterna {
 namespace {
 
 constexpr size_t kPanelBytes = 24 * 1024;    // of weights of a panel, over which all rows of a block pass: more would not stay in L1
-constexpr size_t kPartBytes = 18 * 1024;     // of those of a part, when the depth is cut
 constexpr size_t kBlockBytes = 128 * 1024;   // of rows of A and y, which every panel passes over before the next block
-constexpr size_t kPartBlockBytes = 192 * 1024;  // of a part of rows of A, and of the sums that wait: they should stay in L2
+constexpr size_t kLargeWeights = 192 * 1024;  // from which on they are asked for ahead: others are in L2
 constexpr size_t kMinBlockRows = 64;         // a block reads all weights: it must be worth it
 constexpr size_t kMinPartRows = 24;          // fewer rows read each weight too seldom to gain from parts
 constexpr size_t kMinCopyColumns = 256;      // fewer columns read a copy of A too seldom
 constexpr size_t kLineFloats = 16;           // of a cache line
-constexpr size_t kMostPrefetches = 32;       // lines on their way at once
+
+// When the depth is cut: bytes of a panel's weights in a part (in L1), of a part of a block's rows of A, and of the sums that wait (both in L2).
+struct PartsPlan {
+  size_t weights, rows, sums;
+  size_t prefetches;  // lines on their way at once
+};
+// CPUs with AVX-512 have an L2 of 1 MB or more. Each copy of rows of A should serve many panels, so that sums may take most of it.
+constexpr PartsPlan kPartsPlan = {18 * 1024, 192 * 1024, 192 * 1024, 32}, kWidePartsPlan = {24 * 1024, 96 * 1024, 512 * 1024, 48};
 
 template <typename V>
 struct GemmF32 {
   static constexpr size_t kLanes = V::kLanes, kMaxVectors = V::kGemmVectors;
+  static constexpr PartsPlan kParts = kLanes == 16 ? kWidePartsPlan : kPartsPlan;
   static constexpr size_t kPanelRow = kMaxVectors * kLanes * sizeof(float);  // bytes of a widest panel's weights at one depth
 
   static size_t PackedBytes(size_t n, size_t k) { return RoundUp(n, kLanes) * k * sizeof(float); }
@@ -39,8 +46,8 @@ struct GemmF32 {
   static Plan PlanOf(size_t m, size_t n, size_t k) {
     const size_t panels = CeilDiv(CeilDiv(n, kLanes), kMaxVectors);
     if (m < kMinPartRows || k * kPanelRow <= kPanelBytes) return {BlocksOf(m, (k + n) * sizeof(float), kBlockBytes), {1, panels, 0}, {1, k, 0}, false};
-    const Cut parts = CutEvenly(k, kPartBytes / kPanelRow), rows = BlocksOf(m, PartSize(parts, 0) * sizeof(float), kPartBlockBytes);
-    const size_t width = kPartBlockBytes / (PartSize(rows, 0) * kPanelRow);
+    const Cut parts = CutEvenly(k, kParts.weights / kPanelRow), rows = BlocksOf(m, PartSize(parts, 0) * sizeof(float), kParts.rows);
+    const size_t width = kParts.sums / (PartSize(rows, 0) * kPanelRow);
     return {rows, CutEvenly(panels, width > 0 ? width : 1), parts, n >= kMinCopyColumns};
   }
   static Cut BlocksOf(size_t m, size_t row_bytes, size_t block_bytes) {
@@ -200,7 +207,7 @@ struct GemmF32 {
     const Cut tiles = CutEvenly(rows, V::kGemmRows[kVectors - 1]);
     // Each tile asks for its share of the weights that come next, so that they arrive while it computes.
     size_t ahead = at.next == nullptr ? 0 : CeilDiv(at.part->pieces.length * kVectors * kLanes, tiles.parts * kLineFloats);
-    if (ahead > kMostPrefetches) ahead = 0;
+    if (ahead > kParts.prefetches) ahead = 0;
     for (size_t tile = 0; tile < tiles.parts; ++tile) {
       const size_t count = PartSize(tiles, tile);
       for (size_t line = 0; line < ahead; ++line) __builtin_prefetch(at.next + (tile * ahead + line) * kLineFloats, 0, 2);
@@ -267,7 +274,7 @@ struct GemmF32 {
       size_t panel = 0;
       for (size_t j = 0; j < plan.columns.parts; ++j) {
         const size_t panels = PartSize(plan.columns, j);
-        RunBlock(args, plan, {{1, 0, 0}, nullptr, 0, row, rows, panel, panels, 0, false, nullptr, args->n * args->k * sizeof(float) > kPartBlockBytes});
+        RunBlock(args, plan, {{1, 0, 0}, nullptr, 0, row, rows, panel, panels, 0, false, nullptr, args->n * args->k * sizeof(float) > kLargeWeights});
         panel += panels;
       }
       row += rows;
