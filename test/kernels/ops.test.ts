@@ -182,16 +182,16 @@ function resize(x: ArrayLike<number>, [h, w, c]: [number, number, number], [oh, 
 
 describe.each(isas)('resizing on %s', (isa) => {
   const sizes: [number, number][] = [[10, 14], [3, 4], [1, 1], [7, 20]];
-  it.each([0, 1, 2, 3])('coordinates of mode %i', async (coordinates) => {
+  it.each([0, 1, 2, 3].flatMap((coordinates) => [[coordinates, 6], [coordinates, 19]] as const))('coordinates of mode %i, %i channels', async (coordinates, c) => {
     for (const [oh, ow] of sizes) {
       for (const [mode, nearest] of [[0, 0], [0, 1], [0, 2], [0, 3], [1, 0]] as const) {
         const attributes: Attribute[] = [mode, coordinates, nearest, f(oh / 5), f(ow / 7), 128];
-        const xf = floats(5 * 7 * 6);
-        const float = await runOp(isa, { op: 'resizeF32', inputs: [{ type: 'f32', dims: [1, 5, 7, 6], data: xf }], attributes, output: { type: 'f32', dims: [1, oh, ow, 6] } });
-        expectClose(float, resize(xf, [5, 7, 6], [oh, ow], mode, coordinates, nearest), 2e-5);
-        const xq = bytes(5 * 7 * 6);
-        const byte = await runOp(isa, { op: 'resizeQ8', inputs: [{ type: 'u8', dims: [1, 5, 7, 6], data: xq, stride: 16 }], attributes, output: { type: 'u8', dims: [1, oh, ow, 6] } });
-        expectClose(byte, resize(xq, [5, 7, 6], [oh, ow], mode, coordinates, nearest), 0.51);
+        const xf = floats(5 * 7 * c);
+        const float = await runOp(isa, { op: 'resizeF32', inputs: [{ type: 'f32', dims: [1, 5, 7, c], data: xf }], attributes, output: { type: 'f32', dims: [1, oh, ow, c] } });
+        expectClose(float, resize(xf, [5, 7, c], [oh, ow], mode, coordinates, nearest), 2e-5);
+        const xq = bytes(5 * 7 * c);
+        const byte = await runOp(isa, { op: 'resizeQ8', inputs: [{ type: 'u8', dims: [1, 5, 7, c], data: xq, stride: 32 }], attributes, output: { type: 'u8', dims: [1, oh, ow, c] } });
+        expectClose(byte, resize(xq, [5, 7, c], [oh, ow], mode, coordinates, nearest), 0.51);
       }
     }
   });
@@ -370,7 +370,7 @@ describe('data movement', () => {
 
   it.each([
     [[1, 3, 33, 35], [0, 2, 3, 1]], [[2, 33, 5, 7], [0, 3, 1, 2]], [[3, 4, 5], [2, 1, 0]], [[2, 3, 4, 5], [1, 0, 2, 3]], [[2, 3, 4, 5, 2, 3], [5, 4, 3, 2, 1, 0]], [[40, 70], [1, 0]],
-    [[1, 1, 4], [2, 0, 1]], [[1, 11, 4, 9], [0, 2, 3, 1]], [[1, 5, 3, 17], [0, 3, 1, 2]],
+    [[1, 1, 4], [2, 0, 1]], [[1, 11, 4, 9], [0, 2, 3, 1]], [[1, 5, 3, 17], [0, 3, 1, 2]], [[3, 5, 2, 37], [0, 1, 3, 2]],
   ])('transposes %j by %j', async (dims, perm) => {
     const yDims = perm.map((axis) => dims[axis] ?? 1);
     for (const type of ['u8', 'f32'] as const) {

@@ -153,6 +153,7 @@ class BlockTranspose final : public OpDriver {
     });
   }
   void Block(const T* x, T* y, int64_t rows) const {
+    if (p_.columns == 2 && p_.y_row_stride == 2) return BlockOf2(x, x + p_.x_column_stride, y, rows);
     if (p_.columns == 3) return BlockOf3(x, y, rows);
     // What lies further apart is walked in the inner loop, so that its cache lines are used up before the next ones are needed: lines that are a
     // power of two apart share the few places of one set.
@@ -185,6 +186,19 @@ class BlockTranspose final : public OpDriver {
       for (int64_t c = 0; c < kTile; ++c) line[c] = tile[c][r];
       std::memcpy(y + r * p_.y_row_stride, line, sizeof line);
     }
+  }
+  // Two halves of a pixel's channels, shuffled (ShuffleNet); in pieces that the compiler makes vectors of.
+  static void BlockOf2(const T* first, const T* second, T* y, int64_t rows) {
+    constexpr int64_t kPiece = 16 / sizeof(T);
+    int64_t r = 0;
+    for (; r + kPiece <= rows; r += kPiece) {
+      T a[kPiece], b[kPiece], pairs[2 * kPiece];
+      std::memcpy(a, first + r, sizeof a);
+      std::memcpy(b, second + r, sizeof b);
+      for (int64_t i = 0; i < kPiece; ++i) pairs[2 * i] = a[i], pairs[2 * i + 1] = b[i];
+      std::memcpy(y + 2 * r, pairs, sizeof pairs);
+    }
+    for (; r < rows; ++r) y[2 * r] = first[r], y[2 * r + 1] = second[r];
   }
   // Planar to interleaved colours, the most common transposition of all.
   void BlockOf3(const T* x, T* y, int64_t rows) const {

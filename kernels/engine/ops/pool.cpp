@@ -101,25 +101,36 @@ class PoolQ8 final : public PoolDriver {
   PoolQ8(const OpContext& context, const PoolShape& shape, const uint8_t* x)
       : PoolDriver(shape), kernels_(context.kernels().pool), lowest_(static_cast<uint8_t>(context.lowest())),
         x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride), x_(x), y_(context.OutputData()) {
-    scratch_bytes_ = static_cast<size_t>(s_.c) * sizeof(int32_t);
+    scratch_bytes_ = s_.average() ? static_cast<size_t>(s_.c) * sizeof(int32_t) : static_cast<size_t>(s_.w * x_stride_);
     kernel_ = kernels_->name;
   }
  private:
   void Columns(int64_t row, int64_t begin, int64_t end, uint8_t* scratch) override {
+    if (!s_.average()) return Maxima(row, begin, end, scratch);
     int32_t* acc = reinterpret_cast<int32_t*>(scratch);
-    ForEachColumn(row, begin, end, [&](const Window& w) { s_.average() ? Average(w, acc) : Max(w); });
+    ForEachColumn(row, begin, end, [&](const Window& w) { Average(w, acc); });
   }
-  void Max(const Window& w) {
+  // First the maxima of each input column, which the windows of several outputs share, then those of each window.
+  void Maxima(int64_t row, int64_t begin, int64_t end, uint8_t* columns) {
+    const PoolAttrs& a = s_.a;
+    const Taps rows = TapsOf(row % s_.oh, s_.h, a.kernel_h, a.stride_h, a.dilation_h, a.pad_top, a.pad_bottom);
+    const int64_t left = std::clamp<int64_t>(begin * a.stride_w - a.pad_left, 0, s_.w);
+    const int64_t right = std::clamp<int64_t>((end - 1) * a.stride_w - a.pad_left + int64_t{a.kernel_w - 1} * a.dilation_w + 1, left, s_.w);
+    const size_t bytes = left == right ? 0 : static_cast<size_t>((right - left - 1) * x_stride_ + s_.c);
+    uint8_t* const at = columns + left * x_stride_;
+    for (int64_t i = 0; i < rows.count; ++i) {
+      const uint8_t* x = x_ + ((row / s_.oh * s_.h + rows.first + i * a.dilation_h) * s_.w + left) * x_stride_;
+      if (i == 0) std::memcpy(at, x, bytes);
+      else kernels_->max_q8(bytes, x, at);
+    }
+    ForEachColumn(row, begin, end, [&](const Window& w) { Max(w, columns); });
+  }
+  void Max(const Window& w, const uint8_t* columns) {
     uint8_t* y = y_ + OutputPixel(w) * y_stride_;
     const size_t c = static_cast<size_t>(s_.c);
-    bool first = true;
-    ForEachTap(w, [&](int64_t pixel) {
-      const uint8_t* x = x_ + pixel * x_stride_;
-      if (first) std::memcpy(y, x, c);
-      else kernels_->max_q8(c, x, y);
-      first = false;
-    });
-    if (first) std::memset(y, lowest_, c);
+    if (w.rows.count == 0 || w.columns.count == 0) return static_cast<void>(std::memset(y, lowest_, c));
+    std::memcpy(y, columns + w.columns.first * x_stride_, c);
+    for (int64_t i = 1; i < w.columns.count; ++i) kernels_->max_q8(c, columns + (w.columns.first + i * s_.a.dilation_w) * x_stride_, y);
   }
 
   void Average(const Window& w, int32_t* acc) {

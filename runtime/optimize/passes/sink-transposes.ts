@@ -3,11 +3,13 @@ import type { Graph, Node } from '../../graph/graph.js';
 import { operand, outputOf } from '../../graph/operands.js';
 import { compose, inverse, isIdentityPermutation, keepsOrder, type Permutation } from '../../graph/permutation.js';
 import { elementCount, reshaped, type Shape } from '../../graph/tensor-value.js';
+import { viewBeforeTranspose } from '../../graph/view-groups.js';
 import { viewAttributes } from '../../ops/core.js';
 import { transposeValue } from '../../ops/movement.js';
 import { recordOf } from '../../ops/registry.js';
 import { explain } from '../../graph/explain.js';
-import { Rewriter } from '../rewriter.js';
+import { single } from '../../ops/views.js';
+import { Rewriter, type Emission } from '../rewriter.js';
 
 const permOf = (node: Node): readonly number[] => requiredInts(node, 'perm');
 
@@ -72,6 +74,24 @@ function merge(editor: Rewriter, node: Node): void {
   else editor.substitute(node, { op: 'Transpose', inputs: [x], attributes: { perm: ints(perm) } });
 }
 
+/** A transpose of channels-last data before a view of groups of its axes comes after it; see `viewBeforeTranspose`. */
+function sinkThroughView(editor: Rewriter, node: Node): void {
+  const { x, output } = single(node);
+  const producer = editor.producer(x);
+  if (producer?.op !== 'Transpose') return;
+  const source = operand(producer, 0);
+  const swapped = viewBeforeTranspose(editor.type(source).shape, permOf(producer), editor.type(output).shape);
+  if (swapped === undefined) {
+    explain('sink-transposes', node, 'the transpose before it takes axes apart that the view joins');
+    return;
+  }
+  const transposed = (value: string, perm: Permutation): Emission => ({ name: `${node.name}.t`, op: 'Transpose', inputs: [value], attributes: { perm: ints(perm) } });
+  editor.remove(node);
+  const joined = isIdentityPermutation(swapped.first) ? source : editor.emit(transposed(source, swapped.first));
+  const viewed = editor.emit({ name: node.name, op: 'View', inputs: [joined], attributes: viewAttributes(swapped.view) });
+  editor.emitTo(output, transposed(viewed, swapped.last));
+}
+
 /**
  * Moves transposes towards the outputs, through operators that can work on the data as it was before, until they meet and
  * cancel. With the channels-last form of convolutions this leaves transposes only where a model's interface needs them.
@@ -81,6 +101,7 @@ export function sinkTransposes(graph: Graph): Graph {
   for (const node of graph.nodes) {
     if (!editor.has(node)) continue;
     if (node.op === 'Transpose') merge(editor, node);
+    else if (node.op === 'View') sinkThroughView(editor, node);
     else sink(editor, node);
   }
   return editor.finish();

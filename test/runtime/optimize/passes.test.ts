@@ -248,6 +248,13 @@ const rows: readonly Row[] = [
     ops: { Transpose: 2, NhwcConv: 2, Compare: 1, Where: 1 },
   },
   {
+    name: 'sinkTransposes: through a shuffle of channels, which becomes a transpose of the last axes', pass: toChannelsLast,
+    spec: spec([
+      node('Conv', ['x', 'w', 'b'], ['c']), node('Reshape', ['c', 'apart'], ['r']), node('Transpose', ['r'], ['t'], { perm: [0, 2, 1, 3, 4] }), node('Reshape', ['t', 'joined'], ['s']), node('Conv', ['s', 'v'], ['y']),
+    ], ['y'], { ...weights, v: randomTensor([2, 6, 1, 1], 3), apart: ints64(1, 2, 3, 4, 5), joined: ints64(1, 6, 4, 5) }),
+    ops: { Transpose: 3, NhwcConv: 2, View: 2 },
+  },
+  {
     name: 'fuseBinary', prepare: canonical, pass: fuseBinary,
     spec: spec([node('Add', ['x', 'k'], ['a']), node('Relu', ['a'], ['r']), node('Div', ['r', 'k'], ['y'])], ['y'], { k: floats([], 2) }),
     ops: { BinaryF32: 2 },
