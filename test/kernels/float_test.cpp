@@ -196,6 +196,19 @@ void TestPieces(const sterna::IsaKernels& isa) {
   }
 }
 
+// Scratch is allocated for all rows, and threads give a call fewer.
+void TestScratch(const sterna::IsaKernels& isa) {
+  const sterna::GemmF32Kernel& kernel = *isa.gemm_f32;
+  for (size_t k : {97, 384, 768, 3072}) {
+    size_t most = 0;
+    for (size_t m = 1; m <= 1600; ++m) {
+      const size_t bytes = kernel.scratch_bytes(m, 768, k);
+      EXPECT_MSG(bytes >= most, Format("%s k=%zu: %zu rows want %zu bytes of scratch, fewer want %zu", kernel.name, k, m, bytes, most));
+      most = std::max(most, bytes);
+    }
+  }
+}
+
 struct DwCase {
   size_t channels, kernel_h, kernel_w, stride, dilation, x_width;
   int32_t pad;
@@ -284,6 +297,7 @@ STERNA_TEST(gemm_f32_does_not_depend_on_how_the_work_is_divided) {
   TestDivision(sterna::kIsaRows[0].kernels);
 }
 STERNA_TEST(gemm_f32_takes_rows_in_pieces) { ForEachIsa("gemm_f32", &sterna::IsaKernels::gemm_f32, TestPieces); }
+STERNA_TEST(gemm_f32_has_scratch_for_fewer_rows) { ForEachIsa("gemm_f32", &sterna::IsaKernels::gemm_f32, TestScratch); }
 STERNA_TEST(dwconv_f32_is_within_its_bound) {
   ForEachIsa("dwconv_f32", &sterna::IsaKernels::dwconv_f32, TestDw);
   TestDw(sterna::kIsaRows[0].kernels);

@@ -125,7 +125,7 @@ class BlockTranspose final : public OpDriver {
 
   BlockTranspose(const LoopNest<2>& nest, const Plane& plane, const PixelSource& source, const ElementwiseKernels& elementwise, const uint8_t* x, uint8_t* y, int64_t elements)
       : nest_(nest), p_(plane), source_(source), interleave_(elementwise.interleave3_q8), block_rows_(std::max(kBlock, kBlockElements / plane.columns)),
-        x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
+        own_x_(reinterpret_cast<const T*>(x)), own_y_(reinterpret_cast<T*>(y)), x_(own_x_), y_(own_y_) {
     blocks_ = (plane.rows + block_rows_ - 1) / block_rows_;
     for_each_inner_ = nest_.inner();
     units_ = nest_.units() / nest_.segments() * for_each_inner_ * blocks_;
@@ -140,6 +140,10 @@ class BlockTranspose final : public OpDriver {
       Block(x_ + x + first, y_ + y + first * p_.y_row_stride, std::min(block_rows_, p_.rows - first));
     }
   }
+  // The kernel that interleaves bytes may touch what follows.
+  bool takes_outside() const override { return sizeof(T) == sizeof(float); }
+  void ReadFrom(const uint8_t* x) override { x_ = x != nullptr ? reinterpret_cast<const T*>(x) : own_x_; }
+  void WriteTo(uint8_t* y) override { y_ = y != nullptr ? reinterpret_cast<T*>(y) : own_y_; }
   bool takes_spans() const override { return true; }
   void RunSpans(SpanReader spans, uint8_t*) override { source_.Copy(spans, x_, y_); }
 
@@ -214,7 +218,9 @@ class BlockTranspose final : public OpDriver {
   PixelSource source_;
   decltype(ElementwiseKernels::interleave3_q8) interleave_;
   int64_t block_rows_, blocks_, for_each_inner_;
-  const T* x_;
+  const T* own_x_;
+  T* own_y_;
+  const T* x_;  // of the next run
   T* y_;
 };
 

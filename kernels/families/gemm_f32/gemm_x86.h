@@ -50,14 +50,17 @@ struct GemmF32 {
     const size_t width = kParts.sums / (PartSize(rows, 0) * kPanelRow);
     return {rows, CutEvenly(panels, width > 0 ? width : 1), parts, n >= kMinCopyColumns};
   }
-  static Cut BlocksOf(size_t m, size_t row_bytes, size_t block_bytes) {
+  static size_t MostRows(size_t row_bytes, size_t block_bytes) {
     const size_t fitting = block_bytes / (row_bytes + 1);
-    return CutEvenly(m, fitting > kMinBlockRows ? fitting : kMinBlockRows);
+    return fitting > kMinBlockRows ? fitting : kMinBlockRows;
   }
+  static Cut BlocksOf(size_t m, size_t row_bytes, size_t block_bytes) { return CutEvenly(m, MostRows(row_bytes, block_bytes)); }
   static size_t CopyStride(const Plan& plan) { return RoundUp(PartSize(plan.parts, 0), kLanes); }
   static size_t ScratchBytes(size_t m, size_t n, size_t k) {
     const Plan plan = PlanOf(m, n, k);
-    return plan.copies ? PartSize(plan.rows, 0) * CopyStride(plan) * sizeof(float) : 0;
+    // Threads give fewer rows than m to a call: a block of these may be larger than the even blocks of m.
+    const size_t most = MostRows(PartSize(plan.parts, 0) * sizeof(float), kParts.rows), rows = m < most ? m : most;
+    return plan.copies ? rows * CopyStride(plan) * sizeof(float) : 0;
   }
 
   static void Pack(size_t n, size_t k, const StridedF32& w, void* packed) {

@@ -21,6 +21,7 @@ const cases: Readonly<Record<string, Case>> = {
   'softmax of rows': { nodes: [node('Softmax', ['x0'], ['y'], { axis: -1 })], outputs: ['y'] },
   'softmax across rows': { nodes: [node('LogSoftmax', ['x0'], ['y'], { axis: 1 })], outputs: ['y'] },
   'a normalization between others': { nodes: [node('LayerNormalization', ['x0', 'scale'], ['a'], { axis: -1 }), node('Softmax', ['a'], ['y'], { axis: -1 })], outputs: ['y'] },
+  'transpositions around others': { nodes: [node('Transpose', ['x0'], ['a'], { perm: [0, 2, 3, 1] }), node('Softmax', ['a'], ['b'], { axis: -1 }), node('Transpose', ['b'], ['y'], { perm: [0, 3, 1, 2] })], outputs: ['y'] },
   'an input that is read again later': { nodes: [node('Tanh', ['x0'], ['a']), node('Exp', ['a'], ['b']), node('Add', ['b', 'x0'], ['y'])], outputs: ['y'] },
   'an input that is an output too': { nodes: [node('Tanh', ['x0'], ['y'])], outputs: ['y', 'x0'] },
   'an output that others read': { nodes: [node('Tanh', ['x0'], ['y']), node('Exp', ['y'], ['z'])], outputs: ['y', 'z'] },
@@ -103,7 +104,7 @@ describe('memory of the caller', () => {
     await native.close();
   });
 
-  it.each([node('Exp', ['x0'], ['y']), node('Softmax', ['x0'], ['y'], { axis: -1 }), node('LayerNormalization', ['x0', 'scale'], ['y'], { axis: -1 })])('is where $op works', async (operator) => {
+  it.each([node('Exp', ['x0'], ['y']), node('Transpose', ['x0'], ['y'], { perm: [0, 2, 3, 1] }), node('Softmax', ['x0'], ['y'], { axis: -1 }), node('LayerNormalization', ['x0', 'scale'], ['y'], { axis: -1 })])('is where $op works', async (operator) => {
     const native = loadProgram(compile(modelBytes({ inputs: { x0: dims }, nodes: [operator], outputs: ['y'], constants })).bytes);
     await native.run([input(1)], [new Float32Array(count)]);
     // What was written outside is not in the program's own memory, so that nothing can go on from there.
