@@ -2,16 +2,19 @@ import type { Command } from 'commander';
 import { join } from 'node:path';
 import { readClips } from '../../sound/clips.js';
 import type { Recall } from '../../sound/siren/measure.js';
+import { rules } from '../../sound/siren/package.js';
 import { measureSiren, trainSiren, type ClassHearing, type Hearing, type SirenOptions } from '../../sound/siren/recipe.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { integer, positive } from '../options.js';
 import { log, reporting } from '../output.js';
 
-interface TrainSirenOptions extends Omit<SirenOptions, 'log' | 'from'> {
+interface TrainSirenOptions extends Omit<SirenOptions, 'log' | 'from' | 'rules'> {
   data: string;
   output: string;
   measure?: string;
   from?: string;
+  shippedRules?: true;
+  untouchedFold?: number;
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
@@ -46,10 +49,12 @@ export function register(program: Command): void {
     .option('--steps <n>', 'batches of 32 windows to learn from', integer(1), 2400)
     .option('--hours <n>', 'hours of noise in which false alarms are counted', positive, 4)
     .option('--scenes <n>', 'scenes with a siren, for each ratio of siren to noise', integer(1), 400)
+    .option('--shipped-rules', 'measure at the thresholds of the package instead of the lowest ones that the noise allows')
+    .option('--untouched-fold <n>', 'fold of the recordings that is neither learned from nor measured on, to choose thresholds without it', integer(1))
     .option('--held-out-fold <n>', 'fold of the recordings that is measured on and not learned from', integer(1), 4)
-    .action(reporting(async (self, { data, output, measure, from, ...rest }: TrainSirenOptions) => {
-      const options: SirenOptions = { ...rest, ...(from === undefined ? {} : { from: await readInputFile(from) }), log: (line) => log(self, `sterna: ${line}`) };
-      const recordings = await readClips(data, (fold) => measure === undefined || fold === rest.heldOutFold);
+    .action(reporting(async (self, { data, output, measure, from, shippedRules, untouchedFold, ...rest }: TrainSirenOptions) => {
+      const options: SirenOptions = { ...rest, ...(shippedRules === undefined ? {} : { rules }), ...(from === undefined ? {} : { from: await readInputFile(from) }), log: (line) => log(self, `sterna: ${line}`) };
+      const recordings = await readClips(data, (fold) => fold !== untouchedFold && (measure === undefined || fold === rest.heldOutFold));
       const student = measure === undefined ? await trainSiren(recordings, options) : null;
       const model = student?.model ?? await readInputFile(measure ?? '');
       if (student !== null) await writeOutputFile(join(output, 'siren.onnx'), student.model);

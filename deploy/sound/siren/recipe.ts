@@ -23,6 +23,8 @@ export interface SirenOptions {
   heldOutFold: number;
   /** Highest rate of learning. */
   rate: number;
+  /** Instead of the lowest thresholds that the noise allows, which are chosen on what is measured. */
+  rules?: Readonly<Record<'siren' | 'horn', Rule>>;
   /** A student in int8 to go on from. */
   from?: Uint8Array;
   log: (line: string) => void;
@@ -30,7 +32,7 @@ export interface SirenOptions {
 
 /** How one class is heard in noise of the fold that was held out. */
 export interface ClassHearing extends Rule {
-  /** At the threshold, which is the lowest with at most one false alarm an hour. */
+  /** At the threshold, which is given, or the lowest with at most one false alarm an hour. */
   falseAlarms: number;
   /** False alarms an hour at that threshold where an eighth of the noise has a pitch: by what it is. `music` was not learned from. */
   pitched: Record<PitchedKind, number>;
@@ -104,8 +106,7 @@ export async function measureSiren(model: Uint8Array, { classes, clips }: Record
     const pitched = await pitchedScores(session, bank, outputs, options);
     const hear = async (name: 'siren' | 'horn'): Promise<ClassHearing> => {
       const at = sirenClasses.indexOf(name);
-      const minMs = shortest[name];
-      const { on, falseAlarms } = thresholdFor(quiet[at] ?? [], 1, minMs);
+      const { on, minMs, falseAlarms } = ruleFor(quiet[at] ?? [], name, options.rules);
       options.log(`${name}: threshold ${on}, ${falseAlarms} false alarms in ${options.hours} hours`);
       const alarms = Object.fromEntries(pitchedKinds.map((kind) => {
         const minutes = pitched[kind][at] ?? [];
@@ -121,6 +122,12 @@ export async function measureSiren(model: Uint8Array, { classes, clips }: Record
   } finally {
     await session.close();
   }
+}
+
+/** The rule that is given, or the one with the lowest threshold that has at most one false alarm an hour; and its false alarms. */
+export function ruleFor(quiet: readonly Float32Array[], name: 'siren' | 'horn', rules: SirenOptions['rules']): Rule & { falseAlarms: number } {
+  if (rules !== undefined) return { ...rules[name], falseAlarms: alarmsIn(quiet, rules[name]) };
+  return { minMs: shortest[name], ...thresholdFor(quiet, 1, shortest[name]) };
 }
 
 /** Scores in noise of which an eighth has a pitch, for each kind of it. */

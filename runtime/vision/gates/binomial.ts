@@ -31,10 +31,11 @@ function crossing(falling: (p: number) => number, level: number): number {
 /**
  * The bounds of a probability after k successes in n trials, each held with 95 % confidence (Clopper and Pearson, one-sided): exact, so never
  * too narrow. Without trials: 0 and 1.
+ * @param outside probability that it is beyond a bound; 0.025 makes both bounds together an interval of 95 %
  */
-export function rateBounds(k: number, n: number): { lower: number; upper: number } {
-  const upper = k >= n ? 1 : crossing((p) => binomialAtMost(k, n, p), 0.05);
-  const lower = k === 0 ? 0 : crossing((p) => binomialAtMost(k - 1, n, p), 0.95);
+export function rateBounds(k: number, n: number, outside = 0.05): { lower: number; upper: number } {
+  const upper = k >= n ? 1 : crossing((p) => binomialAtMost(k, n, p), outside);
+  const lower = k === 0 ? 0 : crossing((p) => binomialAtMost(k - 1, n, p), 1 - outside);
   return { lower, upper };
 }
 

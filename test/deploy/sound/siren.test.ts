@@ -5,6 +5,7 @@ import { windowSamples } from '../../../deploy/sound/siren/features.js';
 import { beginnings, recallOf, scoresOver, thresholdFor } from '../../../deploy/sound/siren/measure.js';
 import { featuresAt, meanPower, rowsOf, sumOfRows, windowOf } from '../../../deploy/sound/siren/mixing.js';
 import { buildSirenPackage, outputOf, readSirenModel, rules } from '../../../deploy/sound/siren/package.js';
+import { ruleFor } from '../../../deploy/sound/siren/recipe.js';
 import { lessonsOf, mixedBatches, mixWindow } from '../../../deploy/sound/siren/scenes.js';
 import { learn, teach } from '../../../deploy/sound/learn.js';
 import { parametersOf, studentModel, weightsOf } from '../../../deploy/sound/student.js';
@@ -70,6 +71,9 @@ describe('the measurement of sirens', () => {
     const hour = Array.from({ length: 60 }, (_, i) => minute(i < 5 ? 0.6 : 0));
     const { on, falseAlarms } = thresholdFor(hour, 1, 1200);
     expect([on > 0.6 && on < 0.62, falseAlarms]).toEqual([true, 0]);
+    expect(ruleFor(hour, 'siren', undefined)).toEqual({ on, minMs: rules.siren.minMs, falseAlarms });
+    // Rules that are given stay as they are, whatever they make of the noise.
+    expect(ruleFor(hour, 'siren', { ...rules, siren: { on: 0.5, minMs: 1200 } })).toEqual({ on: 0.5, minMs: 1200, falseAlarms: 5 });
   });
 });
 

@@ -19,6 +19,9 @@ describe('bounds of a rate', () => {
     expect(rateBounds(5, 100).lower).toBeCloseTo(0.0199, 4);
     expect(rateBounds(0, 0)).toEqual({ lower: 0, upper: 1 });
     expect(rateBounds(7, 7).upper).toBe(1);
+    // Both bounds together as an interval of 95 %.
+    expect(rateBounds(190, 200, 0.025).lower).toBeCloseTo(0.909972, 6);
+    expect(rateBounds(190, 200, 0.025).upper).toBeCloseTo(0.975766, 6);
   });
 
   it('cover the rate at least as often as they claim', () => {
