@@ -42,10 +42,13 @@ export interface ViewBeforeTranspose {
 /** Whether a transpose takes the last axis to the place of channels, as behind a channels-last operator. */
 const fromChannelsLast = (perm: Permutation): boolean => perm.length > 2 && perm.every((from, axis) => from === (axis === 0 ? 0 : axis === 1 ? perm.length - 1 : axis - 1));
 
+/** Whether a transpose takes the channels of more than one axis of pixels to the end, as before a channels-last operator. */
+const toChannelsLast = (perm: Permutation): boolean => perm.length > 3 && perm.every((from, axis) => from === (axis === 0 ? 0 : axis === perm.length - 1 ? 1 : axis + 1));
+
 /**
  * The view of `Transpose(perm)` of a tensor of shape `source`, with the view first. Axes that the view joins must lie side by side before: where they
  * do not, as in a shuffle of channels, a transpose within them comes first, which only pays where the last one then is that
- * of a channels-last operator, for those meet and cancel.
+ * of a channels-last operator, for those meet and cancel. One that leads into a channels-last operator stays next to what it may cancel with.
  * @returns undefined: there is no such form, or it does not pay
  */
 export function viewBeforeTranspose(source: Shape, perm: Permutation, viewed: Shape): ViewBeforeTranspose | undefined {
@@ -55,6 +58,6 @@ export function viewBeforeTranspose(source: Shape, perm: Permutation, viewed: Sh
   const first = ordered.flatMap(({ from }) => from);
   const order = ordered.flatMap(({ after }) => after);
   const last = viewed.map((_, axis) => order.indexOf(axis));
-  if (!isIdentityPermutation(first) && !fromChannelsLast(last)) return undefined;
+  if (toChannelsLast(last) || (!isIdentityPermutation(first) && !fromChannelsLast(last))) return undefined;
   return { first, view: order.map((axis) => viewed[axis] ?? 1), last };
 }

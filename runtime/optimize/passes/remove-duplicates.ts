@@ -15,6 +15,14 @@ interface Alike {
   outputs?: Map<string, string>;
 }
 
+/** What an input is read as: exporters write the same number as a constant for each of its readers, scales above all. */
+function read(editor: GraphEditor, input: string): unknown {
+  const constant = editor.constant(input);
+  if (constant?.data.length !== 1) return input;
+  const [number] = constant.data;
+  return [constant.dtype, ...constant.dims, Object.is(number, -0) ? '-0' : String(number)];
+}
+
 /** Nodes that compute the same from the same inputs become one. */
 export function removeDuplicates(graph: Graph): Graph {
   const editor = new GraphEditor(graph);
@@ -23,7 +31,7 @@ export function removeDuplicates(graph: Graph): Graph {
     const output = optionalOutput(original, 0);
     const node = editor.producer(output);
     if (output === undefined || node === undefined || recordOf(node)?.repeats !== true || editor.isOutput(output)) continue;
-    const key = JSON.stringify([node.op, node.inputs]);
+    const key = JSON.stringify([node.op, node.inputs.map((input) => read(editor, input))]);
     const alike = seen.get(key);
     if (alike === undefined) {
       seen.set(key, { node, output });

@@ -22,6 +22,7 @@ describe('viewBeforeTranspose', () => {
 
   it('leaves what would only move a transpose, and what holds nothing', () => {
     expect(viewBeforeTranspose([2, 5, 7, 12], [0, 3, 1, 2], [2, 12 * 35])).toBeUndefined(); // flattened channels first
+    expect(viewBeforeTranspose([1, 8, 30], [0, 2, 1], [1, 1, 30, 8])).toBeUndefined(); // before a convolution over one axis
     expect(viewBeforeTranspose([2, 0, 7, 12], [0, 3, 1, 2], [2, 12, 0])).toBeUndefined();
     expect(viewBeforeTranspose([], [], [1])).toBeUndefined();
   });

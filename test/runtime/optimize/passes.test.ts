@@ -204,6 +204,13 @@ const rows: readonly Row[] = [
     ops: { Transpose: 3, NhwcConv: 2, Concat: 1 },
   },
   {
+    name: 'removeDuplicates: the same numbers as constants of their own', pass: removeDuplicates,
+    spec: spec([
+      ...['a', 'b', 'c'].flatMap((scale) => [node('QuantizeLinear', ['x', scale], [`${scale}q`]), node('DequantizeLinear', [`${scale}q`, scale], [`${scale}d`])]), node('Concat', ['ad', 'bd', 'cd'], ['y'], { axis: 1 }),
+    ], ['y'], { a: floats([], 0.02), b: floats([], 0.02), c: floats([], 0.03) }),
+    ops: { QuantizeLinear: 2, DequantizeLinear: 2, Concat: 1 },
+  },
+  {
     name: 'simplifyViews: views of views, and transposes of single axes', prepare: canonical, pass: simplifyViews,
     spec: spec([node('Reshape', ['x', 's'], ['r']), node('Flatten', ['r'], ['f']), node('Reshape', ['f', 't'], ['g']), node('Transpose', ['g'], ['y'], { perm: [1, 0, 2] })], ['y'], { s: ints64(6, 10), t: ints64(60, 1, 1) }),
     ops: { View: 1 },
