@@ -39,8 +39,9 @@ describe.skipIf(oracleMissing !== undefined)(`fine-tuned thresholds${oracleMissi
   it('bring the outputs closer to the float ones on samples that were not tuned on', async () => {
     const { model } = await quantizeModel(float, samples, { method: 'minmax', biasCorrection: false });
     const losses: number[] = [];
-    const { model: tuned, report } = await tuneThresholds(float, spoiled(model, 4), samples, { steps: 120, onStep: (_, __, loss) => void losses.push(loss) });
-    expect(report).toMatchObject({ steps: 120, tuned_samples: 16, judged_samples: 4, kept: true });
+    // Factors move by a thousandth a step, and whether the first hundred help depends on how a CPU rounds.
+    const { model: tuned, report } = await tuneThresholds(float, spoiled(model, 4), samples, { steps: 400, onStep: (_, __, loss) => void losses.push(loss) });
+    expect(report).toMatchObject({ steps: 400, tuned_samples: 16, judged_samples: 4, kept: true });
     expect(report.error_after).toBeLessThan(0.97 * report.error_before);
     expect(losses.every(Number.isFinite)).toBe(true);
     expect(graphFromOnnx(parseModel(tuned)).nodes.map(({ op }) => op)).toEqual(graphFromOnnx(parseModel(model)).nodes.map(({ op }) => op));
