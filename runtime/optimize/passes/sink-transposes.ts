@@ -82,7 +82,7 @@ function sinkThroughView(editor: Rewriter, node: Node): void {
   const source = operand(producer, 0);
   const swapped = viewBeforeTranspose(editor.type(source).shape, permOf(producer), editor.type(output).shape);
   if (swapped === undefined) {
-    explain('sink-transposes', node, 'the transpose before it takes axes apart that the view joins');
+    explain('sink-transposes', node, 'the transpose before it takes axes apart that the view joins, or leads into a channels-last operator');
     return;
   }
   const transposed = (value: string, perm: Permutation): Emission => ({ name: `${node.name}.t`, op: 'Transpose', inputs: [value], attributes: { perm: ints(perm) } });
