@@ -4,6 +4,7 @@ import { RuntimeError } from '../errors.js';
 import { limitsOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, type TensorValue } from '../graph/tensor-value.js';
 import type { InterpretedPart, ModelPart } from '../lower/parts.js';
+import type { OnnxGraph } from '../onnx/types.js';
 import type { LayerProfile, Session, SessionStats } from '../session-types.js';
 import { asValue, asTensor, type Tensor, type TensorInfo } from '../tensor.js';
 import { giveContainers, takeContainer } from './containers.js';
@@ -143,11 +144,22 @@ async function interpretNodes(nodes: readonly Node[], values: Expander, computed
   }
 }
 
+/** Elements of weights whose product takes so long in plain code that compiling again is quicker. */
+const smallWeights = 4096;
+
+/** Whether a graph of a node multiplies by large weights of its own: exporters write those of a branch within the branch. */
+function multipliesWithin(graph: OnnxGraph): boolean {
+  const made = graph.nodes.flatMap(({ attributes }) => [...attributes.values()]);
+  const values = [...graph.initializers.values(), ...made.flatMap((attribute) => (attribute.type === 'tensor' ? [attribute.value] : []))];
+  const large = values.some(({ dims }) => elementCount(dims) > smallWeights);
+  return (large && graph.nodes.some(({ op }) => multiplying.has(op))) || made.some((attribute) => attribute.type === 'graph' && multipliesWithin(attribute.value));
+}
+
 /** Whether interpreting what these parts do not compile takes longer than compiling all again: it multiplies, and not just a few numbers. */
 export function multiplies(parts: readonly ModelPart[], constants: ReadonlyMap<string, TensorValue>): boolean {
-  const large = (name: string): boolean => elementCount(constants.get(name)?.dims ?? [0]) > 4096;
+  const large = (name: string): boolean => elementCount(constants.get(name)?.dims ?? [0]) > smallWeights;
   const nodes = parts.flatMap((part) => (part.kind === 'interpreted' ? part.nodes : []));
-  return nodes.some((node) => multiplying.has(node.op) && node.inputs.some(large));
+  return nodes.some(({ op, inputs, attributes }) => (multiplying.has(op) && inputs.some(large)) || [...attributes.values()].some((each) => each.type === 'graph' && multipliesWithin(each.value)));
 }
 
 const multiplying = new Set([

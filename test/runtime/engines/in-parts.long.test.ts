@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { SessionInParts } from '../../../runtime/engines/in-parts.js';
 import { openNative } from '../../../runtime/engines/native.js';
 import { asTensor } from '../../../runtime/tensor.js';
-import { floats, modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
+import { floats, ints64, modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
 import { difference, oracle, oracleMissing } from '../support/oracle.js';
 import { examples, graph, total, type Example } from './in-parts-cases.js';
@@ -64,6 +64,21 @@ describe.skipIf(nativeMissing !== undefined)(`a session in parts${nativeMissing 
     const run = (c: number) => session.run({ x: asTensor(floats([2, 2], 1, 2, 3, 4)), c: { type: 'bool', dims: [], data: Uint8Array.of(c) } });
     expect([...(await run(0))['y']?.data ?? []]).toEqual([-1, -2, -3, -4]);
     await expect(run(1)).rejects.toMatchObject({ code: 'E_MODEL_SHAPE' });
+    await session.close();
+  });
+
+  it.each(['an initializer', 'a constant node'])('compiles the branch that a fed number chooses, with weights that are %s of the branch', async (kind) => {
+    const inner = kind === 'an initializer';
+    const branch = (columns: number) => graph({}, [...(inner ? [] : [node('Constant', [], ['w'], { value: { type: 'tensor', value: randomTensor([columns, 70], 1) } })]), node('Slice', ['x', 'none', 'end', 'one'], ['part']), node('MatMul', ['part', 'w'], ['t'])],
+      { t: 'float32' }, { none: ints64(0), end: ints64(columns), one: ints64(1), ...(inner ? { w: randomTensor([columns, 70], 1) } : {}) });
+    const cut = graph({}, [node('ReduceSum', ['x'], ['e'])], { e: 'float32' });
+    const spec: ModelSpec = { inputs: { x: [2, 64], rate: [] }, types: { rate: 'int64' }, constants: { fast: { dtype: 'int64', dims: [], data: BigInt64Array.of(16000n) } }, nodes: [node('Equal', ['rate', 'fast'], ['c']), node('If', ['c'], ['y'], { then_branch: branch(64), else_branch: cut })], outputs: ['y'], outputTypes: { y: 'float32' } };
+    const session = await openNative(modelBytes(spec));
+    for (const rate of [16000n, 8000n, 16000n, 8000n]) {
+      const { y } = await session.run({ x: asTensor(randomTensor([2, 64], 3)), rate: { type: 'int64', dims: [], data: BigInt64Array.of(rate) } });
+      expect(y?.dims).toEqual(rate === 16000n ? [2, 70] : [1, 1]);
+    }
+    expect([session.stats.recompilations, session.stats.interpretedNodes]).toEqual([2, undefined]);
     await session.close();
   });
 
