@@ -36,3 +36,10 @@ export { SternaError };
 
 /** The message of anything that was thrown. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Why `fetch()` failed: its own message is only "fetch failed". The cause has the reason, and one error for several addresses has a code but no message. */
+export function fetchMessageOf(error: unknown): string {
+  const inner = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  if (!(inner instanceof Error)) return String(inner);
+  return inner.message !== '' ? inner.message : 'code' in inner ? String(inner.code) : inner.name;
+}

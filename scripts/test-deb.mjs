@@ -1,13 +1,13 @@
 // `npm run test:deb [-- --arch amd64|arm64] [--suite bookworm] [--packages DIR] [--faces FILE]`: the Debian packages as an integrator uses them, in a
 // root of Debian: installed with one command and one line of configuration, a package received over MQTT with TLS, a face recognized, upgraded, removed,
 // purged. There is no systemd in a chroot: what the unit says is done by hand. The older version is the same build under a smaller number.
-import { spawn, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { appendFileSync, chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseArgs, promisify } from 'node:util';
 import { DebianRoot, missingForRoots } from './lib/debian-root.mjs';
 import { findProgram } from './lib/host.mjs';
 import { run } from './lib/run.mjs';
@@ -41,9 +41,9 @@ const freePort = () => new Promise((take) => {
   const server = createServer().listen(0, '127.0.0.1', () => { const { port } = server.address(); server.close(() => take(port)); });
 });
 
-/** The command line of the fleet side. @returns what it printed */
-function sterna(...args) {
-  return run(process.execPath, [join(root, 'dist', 'deploy', 'cli', 'main.js'), ...args], { env: { ...process.env, STERNA_PASSPHRASE: 'of the test alone' } });
+/** The command line of the fleet side. While it waited for a program, this process would not see that the device has closed idle connections, and use one. */
+async function sterna(...args) {
+  await promisify(execFile)(process.execPath, [join(root, 'dist', 'deploy', 'cli', 'main.js'), ...args], { env: { ...process.env, STERNA_PASSPHRASE: 'of the test alone' } });
 }
 
 /** The models and pictures of the demonstration. @param faces a package of its models that is there already */
@@ -75,9 +75,9 @@ function olderVersion(file, folder) {
 async function fleetSide(folder, faces) {
   const [repository, port] = [join(folder, 'fleet'), await freePort()];
   const broker = `mqtts://127.0.0.1:${port}`;
-  sterna('repository', 'init', repository);
-  sterna('repository', 'add', faces, '--repository', repository);
-  sterna('provision', 'door-1', ...DEVICE, '--broker', broker, '--repository', repository);
+  await sterna('repository', 'init', repository);
+  await sterna('repository', 'add', faces, '--repository', repository);
+  await sterna('provision', 'door-1', ...DEVICE, '--broker', broker, '--repository', repository);
   const access = join(repository, 'access');
   const file = (...parts) => join(access, 'authority', ...parts);
   writeFileSync(join(folder, 'mosquitto.conf'), [
@@ -112,15 +112,20 @@ class Device {
     const command = /^ExecStart=(.+)$/m.exec(unit)[1].split(' ');
     this.process = this.debian.start(command, { ...ENVIRONMENT, STERNA_API_PORT: String(this.apiPort) });
     for (const stream of [this.process.stdout, this.process.stderr]) stream.on('data', (chunk) => { this.log += chunk; });
-    this.ended = new Promise((end) => { this.process.on('close', (code) => end(code)); });
-    const ended = this.ended.then((code) => { throw new Error(`the daemon ended with ${code ?? 'a signal'} before it answered`); });
+    this.ended = new Promise((end) => {
+      this.process.on('close', (code, signal) => {
+        this.log += `(the daemon ended with ${code ?? signal})\n`;
+        end(code ?? signal);
+      });
+    });
+    const ended = this.ended.then((how) => { throw new Error(`the daemon ended with ${how} before it answered`); });
     await Promise.race([until('the daemon answers', () => this.client.answers(), 300), ended]);
   }
 
   async stop() {
     this.process.kill('SIGTERM');
-    const code = await this.ended;
-    expectThat(code === 0, `the daemon ends with 0 on SIGTERM, not ${code}; it said\n${this.log.split('\n').slice(-10).join('\n')}`);
+    const how = await this.ended;
+    expectThat(how === 0, `the daemon ends with 0 on SIGTERM, not ${how}; it said\n${this.log.split('\n').slice(-10).join('\n')}`);
   }
 
   /** Waits until the local API tells that somebody appeared. */
@@ -155,7 +160,7 @@ async function live(debian, { packages, fleet, demo, device }) {
   await step('the daemon starts', () => device.start());
   // Emulated, the daemon answers long before it has reported to the broker.
   await until('the device is connected to the broker', () => device.log.includes('connected to the broker'), 300);
-  await step('sterna publish: the package is received and accepted', async () => sterna('publish', demo.faces, ...DEVICE, '--device', 'door-1', '--timeout', '1800', ...fleet.login));
+  await step('sterna publish: the package is received and accepted', () => sterna('publish', demo.faces, ...DEVICE, '--device', 'door-1', '--timeout', '1800', ...fleet.login));
   await until('the package runs', () => device.client.runsModel(), 300);
   await step('a person is enrolled', () => device.client.enrol('Franck', demo.pictures.slice(1, 3)));
   await step('a face is recognized', () => device.recognizes('Franck'));

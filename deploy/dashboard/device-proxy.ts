@@ -1,6 +1,7 @@
 import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { DeviceAddress } from '../../agent/contracts/index.js';
+import { fetchMessageOf } from '../../runtime/errors.js';
 import { addressOf } from './address.js';
 import { failure } from './failure.js';
 import { deviceRoutes } from './routes.js';
@@ -70,7 +71,7 @@ async function forward(context: Context, url: string, token: string | null): Pro
     const stream = answer.headers.get('content-type')?.startsWith('text/event-stream') === true;
     return new Response(stream && answer.body !== null ? untilEnded(answer.body) : await answer.arrayBuffer(), { status: answer.status, headers });
   } catch (error) {
-    return failure(context, 502, 'E_DEVICE_API', `The device does not answer: ${reasonOf(error)}`);
+    return failure(context, 502, 'E_DEVICE_API', `The device does not answer: ${fetchMessageOf(error)}`);
   } finally {
     clearTimeout(timer);
   }
@@ -80,9 +81,4 @@ async function forward(context: Context, url: string, token: string | null): Pro
 async function noPicture(answer: Response): Promise<Response> {
   await answer.body?.cancel();
   return new Response(null, { status: 204, headers: { 'cache-control': 'no-store' } });
-}
-
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? error.cause.message : error.message;
 }

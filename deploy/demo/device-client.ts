@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { z } from 'zod';
-import { messageOf } from '../../runtime/errors.js';
+import { fetchMessageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 
 const peopleSchema = z.object({ people: z.array(z.object({ person_id: z.number(), name: z.string(), samples: z.number() })) });
@@ -64,7 +64,7 @@ export class DeviceClient {
         method, signal: AbortSignal.timeout(TIMEOUT_MS), headers: this.token === null ? {} : { authorization: `Bearer ${this.token}` }, ...(body === undefined ? {} : { body }),
       });
     } catch (cause) {
-      throw new DeployError('E_DEVICE_API', `The device at ${this.baseUrl} does not answer: ${messageOf(cause)}`, { cause });
+      throw new DeployError('E_DEVICE_API', `The device at ${this.baseUrl} does not answer: ${fetchMessageOf(cause)}`, { cause });
     }
     const value: unknown = await answer.json().catch(() => null);
     if (answer.ok) return value;

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { DeviceAddress } from '../../agent/contracts/index.js';
 import { redact } from '../../runtime/redact.js';
+import { fetchMessageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import type { HostFacts, Moment } from './device-state.js';
 
@@ -58,7 +59,7 @@ export class Poster {
       response = await fetch(this.#options.url, { method: 'POST', body: new Uint8Array(body), headers: { ...headers, ...this.#options.headers }, redirect: 'manual', signal: AbortSignal.timeout(TIMEOUT_MS) });
       answer = new Uint8Array(await response.arrayBuffer());
     } catch (cause) {
-      throw this.#failed(reasonOf(cause), cause);
+      throw this.#failed(fetchMessageOf(cause), cause);
     }
     if (this.#retryable(response.status)) {
       this.#notBeforeMs = Date.now() + pauseOf(response.headers.get('retry-after'), Date.now());
@@ -78,13 +79,6 @@ export const refusal = (status: number, body: Uint8Array): Verdict => ({ taken: 
 export const isSuccess = (status: number): boolean => status >= 200 && status < 300;
 
 const textOf = (body: Uint8Array): string => Buffer.from(body).toString('utf8').replace(/[^\x20-\x7e]+/g, ' ').trim().slice(0, MOST_ANSWER) || 'no reason given';
-
-/** fetch hides why it failed in the cause of its error. */
-function reasonOf(error: unknown): string {
-  const inner = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  if (!(inner instanceof Error)) return String(inner);
-  return inner.message !== '' ? inner.message : 'code' in inner ? String(inner.code) : inner.name;
-}
 
 /** RFC 9110, 10.2.3: seconds, or a date. */
 export function pauseOf(retryAfter: string | null, nowMs: number): number {

@@ -1,4 +1,4 @@
-import { RuntimeError } from '../errors.js';
+import { fetchMessageOf, RuntimeError } from '../errors.js';
 import { redact } from '../redact.js';
 import { videoFps, type Decoder, type Tally } from './decoded.js';
 import { decodeImage } from './image.js';
@@ -94,7 +94,7 @@ async function receive({ url, name, fps }: { url: string; name: string; fps: num
       }
     }
   } catch (cause) {
-    if (!signal.aborted) throw unreadable(name, reasonOf(cause), cause);
+    if (!signal.aborted) throw unreadable(name, redact(fetchMessageOf(cause)), cause);
   }
 }
 
@@ -105,7 +105,7 @@ async function connect(url: string, name: string, signal: AbortSignal): Promise<
     answer = await fetch(address, { headers, signal });
   } catch (cause) {
     if (signal.aborted) return null;
-    throw unreadable(name, reasonOf(cause), cause);
+    throw unreadable(name, redact(fetchMessageOf(cause)), cause);
   }
   const type = (answer.headers.get('content-type') ?? '').toLowerCase();
   if (answer.ok && /^(multipart\/|video\/(x-)?(motion-jpeg|mjpe?g|x-jpeg))/.test(type)) return answer.body;
@@ -124,11 +124,6 @@ function withHeader(url: string): { address: URL; headers: Record<string, string
   if (username === '' && password === '') return { address, headers: {} };
   const credentials = Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64');
   return { address, headers: { authorization: `Basic ${credentials}` } };
-}
-
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return redact(error.cause instanceof Error ? error.cause.message : error.message);
 }
 
 function unreadable(name: string, reason: string, cause?: unknown): RuntimeError {

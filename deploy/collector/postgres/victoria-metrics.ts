@@ -3,6 +3,7 @@
  * (POST /api/v1/export).
  */
 import type { DeviceAddress, TelemetryWindow } from '../../../agent/contracts/index.js';
+import { fetchMessageOf } from '../../../runtime/errors.js';
 import { DeployError, type DeployErrorCode } from '../../errors.js';
 import { DEVICE_PREFIX, samplesOf } from '../device-samples.js';
 
@@ -49,12 +50,7 @@ export class VictoriaMetrics {
   }
 }
 
-/** `fetch failed` says nothing; its cause does. */
-function whyOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  if (error.name === 'TimeoutError') return `no answer within ${TIMEOUT_MS / 1000} s`;
-  return error.cause instanceof Error && error.cause.message !== '' ? error.cause.message : error.message;
-}
+const whyOf = (error: unknown): string => (error instanceof Error && error.name === 'TimeoutError' ? `no answer within ${TIMEOUT_MS / 1000} s` : fetchMessageOf(error));
 
 /** Samples of a window, as lines of the text format, at the time `timeMs`. */
 export function linesOf(address: DeviceAddress, window: TelemetryWindow, timeMs: number): string[] {
