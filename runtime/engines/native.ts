@@ -219,7 +219,7 @@ export async function openNative(bytes: Uint8Array, options: SessionOptions = {}
   let session: OpenedSession | undefined;
   try {
     session = await openOnce(bytes, options, plain);
-    if (!plain || pixels !== undefined || session instanceof SpecializingSession || (session instanceof NativeSession && !session.open)) return session;
+    if (!plain || pixels !== undefined || (session instanceof NativeSession && !session.open)) return session;
   } catch (error) {
     if (!plain || pixels !== undefined || !isRefusal(error) || error.code !== 'E_MODEL_SHAPE') throw error;
     return reshaping(bytes, options, undefined, error);

@@ -42,18 +42,30 @@ export class ReshapingSession implements Session {
   }
   /** Of the session that ran last. */
   get stats(): SessionStats {
-    return { ...(this.latest?.stats ?? { engine: 'native', threads: 1, loadMs: 0 }), recompilations: this.recompilations + (this.latest?.stats.recompilations ?? 0) };
+    return { ...(this.latest?.stats ?? { engine: 'native', threads: 1, loadMs: 0 }), recompilations: this.recompilations };
   }
 
   run(feeds: Readonly<Record<string, Tensor>>, reused?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
-    return this.queue.add(async () => (await this.sessionFor(feeds)).run(feeds, reused));
+    return this.queue.add(async () => this.counted(feeds, (session) => session.run(feeds, reused)));
   }
   profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]> {
-    return this.queue.add(async () => (await this.sessionFor(feeds)).profile(feeds));
+    return this.queue.add(async () => this.counted(feeds, (session) => session.profile(feeds)));
   }
   async close(): Promise<void> {
     await this.queue.close();
     await this.sessions.close();
+  }
+
+  /** Runs the session for the feeds, which may have to compile for their values. */
+  private async counted<T>(feeds: Readonly<Record<string, Tensor>>, run: (session: SpecializedSession) => Promise<T>): Promise<T> {
+    const session = await this.sessionFor(feeds);
+    const compiled = (): number => session.stats.recompilations ?? 0;
+    const before = compiled();
+    try {
+      return await run(session);
+    } finally {
+      this.recompilations += compiled() - before;
+    }
   }
 
   private keyOf(shapes: Shapes): string {
@@ -77,7 +89,7 @@ export class ReshapingSession implements Session {
     let session = this.sessions.get(key);
     if (session === undefined) {
       session = await this.openFor(shapes);
-      this.recompilations += 1;
+      if (session.compilesWhenRun !== true) this.recompilations += 1;
     }
     await this.sessions.use(key, session);
     this.latest = session;

@@ -29,6 +29,8 @@ export function decidedByWholeNumbers(graph: Graph, error: unknown): boolean {
 }
 
 export interface SpecializedSession extends Session {
+  /** Whether nothing is compiled before it is run. */
+  readonly compilesWhenRun?: boolean;
   profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]>;
 }
 
@@ -84,6 +86,7 @@ function keyOf(fixed: readonly (readonly [string, Tensor])[]): string {
  * not again while they are among the last eight. `outputs` have -1 for sizes that are not known until then.
  */
 export class SpecializingSession implements Session {
+  readonly compilesWhenRun = true;
   readonly inputs: readonly TensorInfo[];
   private readonly declared: readonly TensorInfo[];
   private readonly open: Ports['open'];

@@ -84,6 +84,17 @@ describe.skipIf(nativeMissing !== undefined)(`in the native engine${nativeMissin
     await session.close();
   });
 
+  it('takes other inputs of any size where the file leaves them open, and counts what it compiles', async () => {
+    const session = await openNative(modelBytes({ ...reshape, inputs: { x: ['rows', 6], shape: [2] }, constants: { w: randomTensor([100, 100], 2) }, nodes: [...reshape.nodes.slice(0, 2), node('MatMul', ['r', 'w'], ['y'])] }));
+    const run = async (rows: number, ...shape: number[]) => (await session.run({ x: asTensor(randomTensor([rows, 6], 1)), shape: asTensor(ints64(...shape)) })).y?.dims;
+    expect(await run(50, 3, 100)).toEqual([3, 100]);
+    expect(await run(100, 6, 100)).toEqual([6, 100]);
+    expect(await run(50, -1, 100)).toEqual([3, 100]);
+    expect(await run(100, 6, 100)).toEqual([6, 100]);
+    expect(session.stats.recompilations).toBe(3);
+    await session.close();
+  });
+
   it('finds every such input in turn', async () => {
     const spec: ModelSpec = {
       inputs: { x: [1, 1, 2, 2], low: [], w: [1, 1, 1, 1] },
