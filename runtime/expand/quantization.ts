@@ -3,6 +3,7 @@ import type { Node } from '../graph/graph.js';
 import { elementCount, toNumbers, type NarrowType } from '../graph/tensor-value.js';
 import { narrowOfWire } from '../onnx/tensor-data.js';
 import { normalizeAxis } from '../ops/op.js';
+import { dequantizedValue, withoutZeroScales } from '../ops/quantization.js';
 import { type Builder, type Expansion, input, Notation } from './builder.js';
 
 // Quantization that no integer kernel has: 16 bits, negative scales, QONNX's Quant. Arithmetic of floats in the order of its definition, which gives the same numbers.
@@ -19,10 +20,11 @@ function spread(m: Notation, node: Node, value: string, x: string): string {
   return m.reshape(value, shape.map((_, i) => (i === axis ? count : 1)));
 }
 
-const isNegative = (b: Builder, scale: string): boolean => {
+const hasScale = (b: Builder, scale: string, is: (value: number) => boolean): boolean => {
   const known = b.known(scale);
-  return known !== undefined && toNumbers(known).some((value) => value < 0);
+  return known !== undefined && toNumbers(known).some(is);
 };
+const isNegative = (b: Builder, scale: string): boolean => hasScale(b, scale, (value) => value < 0);
 
 /** x / scale, rounded, from the zero-point, within the range. */
 function steps(m: Notation, node: Node, [x, scale, zero]: readonly [string, string, string], [low, high]: readonly [number, number]): string {
@@ -41,11 +43,24 @@ const quantize: Expansion = (b, node) => {
   return [m.cast(steps(m, node, [x, scale, zero], dtype === 'uint8' ? [0, 255] : [-128, 127]), dtype)];
 };
 
+/** A DequantizeLinear of constants as one without scales of 0 (channels that were pruned away), or as floats; undefined where not all of it is known. */
+function constantWeights(b: Builder, node: Node, floats: boolean): string | undefined {
+  const [x, scale, zero] = [b.known(input(node, 0)), b.known(input(node, 1)), b.known(input(node, 2))];
+  if (x === undefined || scale === undefined || (zero === undefined && input(node, 2) !== '')) return undefined;
+  if (floats) return b.constant(dequantizedValue(node, x, scale, zero));
+  const made = withoutZeroScales(node, x, scale, zero);
+  return b.emit('DequantizeLinear', [b.constant(made.x), b.constant(made.scale), input(node, 2)], Object.fromEntries(node.attributes));
+}
+
 const dequantize: Expansion = (b, node) => {
   const m = new Notation(b);
   const [x, scale, zero] = [input(node, 0), input(node, 1), input(node, 2)];
   const narrow = b.known(x)?.narrow ?? b.known(zero)?.narrow;
-  if (narrow === undefined && !isNegative(b, scale)) return undefined;
+  const negative = isNegative(b, scale);
+  if (narrow === undefined && !negative && !hasScale(b, scale, (value) => value === 0)) return undefined;
+  const inFloats = narrow !== undefined || negative;
+  const made = inFloats && intAttribute(node, 'block_size', 0) === 0 ? undefined : constantWeights(b, node, inFloats);
+  if (made !== undefined) return [made];
   const whole = m.cast(x, 'float32');
   const centred = zero === '' ? whole : m.sub(whole, m.cast(spread(m, node, zero, x), 'float32'));
   return [m.mul(centred, spread(m, node, scale, x))];

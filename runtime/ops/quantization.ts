@@ -1,7 +1,7 @@
 import { intAttribute, misshapen, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { RuntimeError } from '../errors.js';
-import { allocate, type DType, elementCount, isBig, sameShape, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
+import { allocate, type DType, elementCount, fromNumbers, isBig, sameShape, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { inputType, inputValue, normalizeAxis, outputType, sharing, type OperatorRecord, type OpTable } from './op.js';
 import { needsSame } from './regions.js';
 import { throughQuantization } from './transpose-rules.js';
@@ -32,11 +32,16 @@ export interface Quantization {
 
 /** @throws RuntimeError E_MODEL_VALUE: a scale that is not a positive number */
 export function quantizationOf(node: Node, rank: number, scale: TensorValue, zeroPoint: TensorValue | undefined, dtype: DType): Quantization {
-  const scales = Float32Array.from(toNumbers(scale));
-  const bad = scales.find((value) => !(Number.isFinite(value) && value > 0));
-  if (bad !== undefined || scales.length === 0) {
+  const bad = toNumbers(scale).find((value) => !(Number.isFinite(value) && value > 0));
+  if (bad !== undefined || scale.data.length === 0) {
     throw new RuntimeError('E_MODEL_VALUE', `${node.op} '${node.name}': expected positive finite scales but received ${bad}`, { details: { node: node.name, op: node.op } });
   }
+  return parametersOf(node, rank, scale, zeroPoint, dtype);
+}
+
+/** The same for scales of any sign, and 0. */
+function parametersOf(node: Node, rank: number, scale: TensorValue, zeroPoint: TensorValue | undefined, dtype: DType): Quantization {
+  const scales = Float32Array.from(toNumbers(scale));
   const zeroPoints = Int32Array.from(zeroPoint === undefined ? scales.map(() => 0) : toNumbers(zeroPoint));
   if (zeroPoints.length !== scales.length) throw misshapen(node, `${scales.length} scales and ${zeroPoints.length} zero-points`);
   const size = intAttribute(node, 'block_size', 0);
@@ -84,6 +89,21 @@ function mapScaled(node: Node, x: TensorValue, q: Quantization, dtype: DType, fn
 /** clamp(roundHalfEven(x / scale) + zeroPoint), in single precision as every engine computes it. */
 export function quantizeNumber(x: number, scale: number, zeroPoint: number, [low, high]: readonly [number, number]): number {
   return Math.min(Math.max(roundHalfEven(Math.fround(x / scale)) + zeroPoint, low), high);
+}
+
+/** What a DequantizeLinear of constants gives, whatever the signs of its scales. */
+export function dequantizedValue(node: Node, x: TensorValue, scale: TensorValue, zeroPoint: TensorValue | undefined): TensorValue {
+  return mapScaled(node, x, parametersOf(node, x.dims.length, scale, zeroPoint, x.dtype), 'float32', (value, factor, zero) => (value - zero) * factor);
+}
+
+/** Codes and scales of the same numbers without scales of 0, which stand for nothing but 0: the codes of these are the zero-point, and their scale is any other. */
+export function withoutZeroScales(node: Node, x: TensorValue, scale: TensorValue, zeroPoint: TensorValue | undefined): { x: TensorValue; scale: TensorValue } {
+  const parameters = parametersOf(node, x.dims.length, scale, zeroPoint, x.dtype);
+  const largest = parameters.scales.reduce((most, value) => Math.max(most, value), 0);
+  return {
+    x: mapScaled(node, x, parameters, x.dtype, (value, factor, zero) => (factor === 0 ? zero : value)),
+    scale: fromNumbers('float32', scale.dims, parameters.scales.map((value) => (value > 0 ? value : largest > 0 ? largest : 1))),
+  };
 }
 
 const quantize: OperatorRecord = {

@@ -3,6 +3,7 @@ import type { Node } from '../../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { geometryAttributes } from '../../ops/convolution.js';
 import { normalizeAxis } from '../../ops/op.js';
+import { dequantizedValue } from '../../ops/quantization.js';
 import { interleaveAttributes, paddingBefore, phaseAxis, phaseWeights, transposedWindowOf, type PhaseAxis, type TransposedWindow } from '../../ops/transposed-convolution.js';
 import { convolution } from '../../ops/views.js';
 import type { Rewriter } from '../rewriter.js';
@@ -68,7 +69,11 @@ function weightsOf(editor: Rewriter, node: Node, { window, outputs }: Plan, { ph
   const zeros = quantized.zeroPoints === undefined ? [0] : Array.from(toNumbers(quantized.zeroPoints));
   const perTensor = quantized.scales.data.length === 1;
   const axis = perTensor ? 1 : normalizeAxis(quantized.node, intAttribute(quantized.node, 'axis', 1), quantized.stored.dims.length);
-  if (axis !== 1 || zeros.some((zero) => zero !== zeros[0])) throw unsupported(quantized.node, 'Expected one scale for each output channel (axis 1) and one zero-point', 'axis');
+  if (axis !== 1 || zeros.some((zero) => zero !== zeros[0])) {
+    // The taps that a phase lacks have one value for all channels, and no kernel has scales that change within one.
+    const floats = dequantizedValue(quantized.node, quantized.stored, quantized.scales, quantized.zeroPoints);
+    return editor.addConstant(`${name}.phases`, phaseWeights(flat(floats), window, taps, phases, 0));
+  }
   return dequantized(editor, quantized, phaseWeights(flat(quantized.stored), window, taps, phases, zeros[0] ?? 0), phases.length * outputs);
 }
 

@@ -1,10 +1,11 @@
-import { int, intAttribute, notConstant, unsupported } from '../../graph/attributes.js';
+import { int, intAttribute, notConstant } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import { operand } from '../../graph/operands.js';
 import { keepsOrder } from '../../graph/permutation.js';
 import { reshaped, type Shape, type TensorValue } from '../../graph/tensor-value.js';
 import { transposeValue } from '../../ops/movement.js';
 import { normalizeAxis } from '../../ops/op.js';
+import { dequantizedValue } from '../../ops/quantization.js';
 import type { Rewriter } from '../rewriter.js';
 
 export interface WeightLayout {
@@ -24,7 +25,7 @@ function relaid(value: TensorValue, { view = value.dims, perm, shape }: WeightLa
 
 /**
  * Stores weights in another order. They are a constant, or a constant that is dequantized: then the DequantizeLinear is
- * made anew, with its channel axis where the output channels are now.
+ * made anew, with its channel axis where the output channels are now, or floats where its scales run over something else.
  * @throws RuntimeError E_MODEL_OP: the weights are computed while the model runs
  */
 export function relayWeights(editor: Rewriter, node: Node, index: number, layout: WeightLayout): string {
@@ -39,8 +40,9 @@ export function relayWeights(editor: Rewriter, node: Node, index: number, layout
   }
   const perTensor = scales.data.length === 1;
   const axis = perTensor ? 0 : normalizeAxis(dequantize, intAttribute(dequantize, 'axis', 1), stored.dims.length);
-  if (!perTensor && axis !== layout.outputAxis) {
-    throw unsupported(dequantize, `Expected one scale for each output channel (axis ${layout.outputAxis}) but received axis ${axis}`, 'axis');
+  if (!perTensor && (axis !== layout.outputAxis || intAttribute(dequantize, 'block_size', 0) !== 0)) {
+    // No integer kernel has scales that change within an output channel.
+    return editor.addConstant(`${name}.ohwi`, relaid(dequantizedValue(dequantize, stored, scales, editor.constant(dequantize.inputs[2])), layout));
   }
   const relaidName = editor.addConstant(`${dequantize.inputs[0]}.ohwi`, relaid(stored, layout));
   return editor.emit({
