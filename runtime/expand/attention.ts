@@ -3,7 +3,7 @@ import type { Node } from '../graph/graph.js';
 import { type Expansion, input, Notation } from './builder.js';
 
 /** [batch, length, heads * size] as [batch, heads, length, size]; what has four axes is so already. */
-function byHead(m: Notation, node: Node, x: string, heads: number): string {
+export function byHead(m: Notation, node: Node, x: string, heads: number): string {
   const shape = m.shape(x);
   const [batch = 1, length = 1, width = 1] = shape;
   if (shape.length === 4) return x;
@@ -26,7 +26,7 @@ function bias(m: Notation, node: Node, mask: string): string {
 }
 
 /** Row i sees the columns up to i, counted after the past. */
-function causal(m: Notation, rows: number, columns: number, past: number): string {
+export function causal(m: Notation, rows: number, columns: number, past: number): string {
   return m.where(m.op('LessOrEqual', m.iota(columns, 1, 2), m.iota(rows, 0, 2, past)), m.number(0), m.number(-Infinity));
 }
 
@@ -57,19 +57,27 @@ const attention: Expansion = (b, node) => {
   return [result, keys, values, shown];
 };
 
+/** What a rotation takes: positions '' where the angles are given row by row. */
+interface Rotation {
+  readonly x: string;
+  readonly cos: string;
+  readonly sin: string;
+  readonly position: string;
+  /** Of x, where its axes do not show them. */
+  readonly heads: number;
+}
+
 /** Pairs of numbers of each head are turned by an angle that its position gives. */
-const rotaryEmbedding: Expansion = (b, node) => {
-  const m = new Notation(b);
-  const [x, position] = [input(node), input(node, 3)];
+export function rotated(m: Notation, node: Node, { x, cos: cosines, sin: sines, position, heads: count }: Rotation): string {
   const given = m.shape(x);
   const flat = given.length === 3;
-  const apart = flat ? byHead(m, node, x, intAttribute(node, 'num_heads', 0)) : x;
+  const apart = flat ? byHead(m, node, x, count) : x;
   const [batch = 1, heads = 1, length = 1, size = 1] = m.shape(apart);
   const turning = intAttribute(node, 'rotary_embedding_dim', 0) || size;
   const half = turning / 2;
   if (!Number.isInteger(half) || turning < 2 || turning > size) throw misshapen(node, `${turning} of ${size} numbers of a head cannot be turned in pairs`);
-  const angles = (i: number): string => m.reshape(position === '' ? input(node, i) : m.gather(input(node, i), position, 0), [batch, 1, length, half]);
-  const [cos, sin] = [angles(1), angles(2)];
+  const angles = (table: string): string => m.reshape(position === '' ? table : m.gather(table, position, 0), [batch, 1, length, half]);
+  const [cos, sin] = [angles(cosines), angles(sines)];
   const interleaved = intAttribute(node, 'interleaved', 0) !== 0;
   const turned = turning === size ? apart : m.slice(apart, 3, 0, turning);
   const pairs = m.reshape(turned, interleaved ? [batch, heads, length, half, 2] : [batch, heads, length, 2, half]);
@@ -80,7 +88,10 @@ const rotaryEmbedding: Expansion = (b, node) => {
   const raised = parts.map((part) => m.reshape(part, interleaved ? [batch, heads, length, half, 1] : [batch, heads, length, 1, half]));
   const y = m.reshape(m.concat(raised, axis), [batch, heads, length, turning]);
   const whole = turning === size ? y : m.concat([y, m.slice(apart, 3, turning, size)], 3);
-  return [flat ? m.reshape(m.transpose(whole, [0, 2, 1, 3]), given) : whole];
-};
+  return flat ? m.reshape(m.transpose(whole, [0, 2, 1, 3]), given) : whole;
+}
+
+const rotaryEmbedding: Expansion = (b, node) =>
+  [rotated(new Notation(b), node, { x: input(node), cos: input(node, 1), sin: input(node, 2), position: input(node, 3), heads: intAttribute(node, 'num_heads', 0) })];
 
 export const attentions: Readonly<Record<string, Expansion>> = { Attention: attention, RotaryEmbedding: rotaryEmbedding };

@@ -71,7 +71,7 @@ const fusedMatMul: Expansion = (b, node) => {
 
 const quickGelu: Expansion = (b, node) => [swish(b, input(node), floatAttribute(node, 'alpha', 1.702))];
 
-function layerNormalization(b: Builder, x: string, scale: string, bias: string, epsilon: number): string {
+export function layerNormalization(b: Builder, x: string, scale: string, bias: string, epsilon: number): string {
   const m = new Notation(b);
   const axis = m.shape(x).length - 1;
   if (b.opset >= 17) {

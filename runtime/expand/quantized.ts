@@ -87,7 +87,7 @@ const gemm: Expansion = (b, node) => {
 };
 
 /** Whole numbers multiplied exactly, then scaled. */
-function scaledProduct(b: Builder, [a, w, aZero, bZero]: readonly [string, string, string, string], scale: string, bias: string): string {
+export function scaledProduct(b: Builder, [a, w, aZero, bZero]: readonly [string, string, string, string], scale: string, bias: string): string {
   const m = new Notation(b);
   const product = m.cast(b.emit('MatMulInteger', [a, w, aZero, bZero === '' ? m.number(0, b.type(w).dtype) : bZero]), 'float32');
   const y = m.mul(product, scale);

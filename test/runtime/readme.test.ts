@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { supportedOperators } from '../../runtime/lower/supported.js';
 import { cases } from './ops/cases.js';
 import { qualifiedName } from '../../runtime/graph/import-nodes.js';
+import { contribAttentionCases, dynamicLstm } from './ops/contrib-attention-cases.js';
 import { computedCases } from './ops/computed-cases.js';
 import { expansionCases } from './ops/expansion-cases.js';
 import { layerCases } from './ops/layer-cases.js';
@@ -29,7 +30,7 @@ describe('the list of operators in runtime/README.md', () => {
   });
 
   it('has nothing without a test against onnxruntime', () => {
-    const tested = new Set([...cases, ...layerCases, ...wholeCases, ...quantizedCases, ...expansionCases, ...computedCases].flatMap(({ spec }) => spec.nodes.map(qualifiedName)));
+    const tested = new Set([...cases, ...layerCases, ...wholeCases, ...quantizedCases, ...expansionCases, ...computedCases, ...contribAttentionCases, dynamicLstm].flatMap(({ spec }) => spec.nodes.map(qualifiedName)));
     expect(supportedOperators().run.filter((op) => !tested.has(op) && !withoutOracle.has(op))).toEqual([]);
   });
 });

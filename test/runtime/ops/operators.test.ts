@@ -16,13 +16,14 @@ import { floats, modelBytes } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
 import { difference, oracle, oracleMissing } from '../support/oracle.js';
 import { cases as plainCases, type Case } from './cases.js';
+import { contribAttentionCases, dynamicLstm } from './contrib-attention-cases.js';
 import { computedCases } from './computed-cases.js';
 import { expansionCases } from './expansion-cases.js';
 import { int4Cases, integerCases, layerCases } from './layer-cases.js';
 import { roundingCases } from './rounding-cases.js';
 import { wholeCases } from './whole-cases.js';
 
-const cases: readonly Case[] = [...plainCases, ...layerCases, ...wholeCases, ...roundingCases, ...expansionCases, ...computedCases];
+const cases: readonly Case[] = [...plainCases, ...layerCases, ...wholeCases, ...roundingCases, ...expansionCases, ...computedCases, ...contribAttentionCases];
 
 /** Single precision sums differ by their order; values here are of order 1 and sums short. */
 const tolerance = 1e-5;
@@ -77,6 +78,13 @@ describe.skipIf(oracleMissing !== undefined)(`operators against onnxruntime${ora
       const got = await session.run(Object.fromEntries(Object.entries(example.feeds).map(([name, value]) => [name, asTensor(value)])));
       await session.close();
       expectClose(got, await oracle(modelBytes(example.spec), example.feeds, false));
+    });
+
+    it('DynamicQuantizeLSTM, up to the rounding of what onnxruntime multiplies', async () => {
+      const session = await openNative(modelBytes(dynamicLstm.spec));
+      const got = await session.run(Object.fromEntries(Object.entries(dynamicLstm.feeds).map(([name, value]) => [name, asTensor(value)])));
+      await session.close();
+      for (const [name, { data }] of Object.entries(await oracle(modelBytes(dynamicLstm.spec), dynamicLstm.feeds, false))) expect(difference(got[name]?.data ?? [], data).maximum, name).toBeLessThan(0.02);
     });
 
     describe.each(['uint8', 'int8'] as const)('integers with %s activations', (activation) => {
