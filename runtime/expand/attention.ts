@@ -25,6 +25,12 @@ function bias(m: Notation, node: Node, mask: string): string {
   return mask;
 }
 
+/** 0 for as many keys of each of the batch as count, else -Infinity. */
+function padding(m: Notation, lengths: string, [batch, columns]: readonly [number, number]): string {
+  const counts = m.op('Less', m.iota(columns, 1, 2), m.reshape(m.cast(lengths, 'int64'), [batch, 1]));
+  return m.reshape(m.where(counts, m.number(0), m.number(-Infinity)), [batch, 1, 1, columns]);
+}
+
 /** Row i sees the columns up to i, counted after the past. */
 export function causal(m: Notation, rows: number, columns: number, past: number): string {
   return m.where(m.op('LessOrEqual', m.iota(columns, 1, 2), m.iota(rows, 0, 2, past)), m.number(0), m.number(-Infinity));
@@ -32,7 +38,6 @@ export function causal(m: Notation, rows: number, columns: number, past: number)
 
 const attention: Expansion = (b, node) => {
   const m = new Notation(b);
-  if (input(node, 6) !== '') throw unsupported(node, 'nonpad_kv_seqlen is not supported; give the padding as attn_mask', 'nonpad_kv_seqlen');
   const [q, k, v] = [byHead(m, node, input(node), intAttribute(node, 'q_num_heads', 0)), ...[1, 2].map((i) => byHead(m, node, input(node, i), intAttribute(node, 'kv_num_heads', 0)))] as [string, string, string];
   const [pastKey, pastValue] = [input(node, 4), input(node, 5)];
   const [keys, values] = [pastKey === '' ? k : m.concat([pastKey, k], 2), pastValue === '' ? v : m.concat([pastValue, v], 2)];
@@ -44,6 +49,7 @@ const attention: Expansion = (b, node) => {
   const product = m.op('MatMul', m.scale(q, root), m.scale(turned, root));
   const masked = [
     ...(input(node, 3) === '' ? [] : [bias(m, node, input(node, 3))]),
+    ...(input(node, 6) === '' ? [] : [padding(m, input(node, 6), [batch, columns])]),
     ...(intAttribute(node, 'is_causal', 0) === 0 ? [] : [causal(m, rows, columns, pastKey === '' ? 0 : (m.shape(pastKey)[2] ?? 0))]),
   ].reduce(m.add, product);
   const cap = floatAttribute(node, 'softcap', 0);

@@ -2,8 +2,8 @@ import { RuntimeError } from '../errors.js';
 import { intAttribute, intsAttribute, misshapen, notConstant, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { importNodes, operandsOf } from '../graph/import-nodes.js';
-import { sameShape } from '../graph/tensor-value.js';
-import type { OnnxGraph } from '../onnx/types.js';
+import { fromNumbers, sameShape } from '../graph/tensor-value.js';
+import type { OnnxGraph, OnnxValueInfo } from '../onnx/types.js';
 import { normalizeAxis } from '../ops/op.js';
 import { Notation, type Builder, type Expansion } from './builder.js';
 import { absent, operand, optionalOperand, optionalOutput } from '../graph/operands.js';
@@ -75,9 +75,16 @@ const branch: Expansion = (b, node) => {
   return inline(b, node, graphOf(node, taken ? 'then_branch' : 'else_branch'), []);
 };
 
+/** What no step gave: the body states its shape, and sizes that it leaves open are 0. */
+function nothing(b: Builder, node: Node, { dtype, dims }: OnnxValueInfo, axis: number): string {
+  if (dims === undefined || dtype === undefined) throw unsupported(node, 'no step was run, and the body does not state the shape of what the steps give');
+  const shape = dims.map((dim) => (typeof dim === 'number' ? dim : 0));
+  return b.constant(fromNumbers(dtype, [...shape.slice(0, axis), 0, ...shape.slice(axis)], []));
+}
+
 /** Rows of what every step gave, one below the other. */
-function stacked(b: Builder, node: Node, parts: readonly string[], axis = 0): string {
-  if (parts.length === 0) throw unsupported(node, 'no step was run, so the shape of what the steps give is not known');
+function stacked(b: Builder, node: Node, parts: readonly string[], { axis, given }: { axis: number; given: OnnxValueInfo | undefined }): string {
+  if (parts.length === 0 && given !== undefined) return nothing(b, node, given, axis);
   const m = new Notation(b);
   return m.concat(parts.map((part) => {
     const shape = m.shape(part);
@@ -114,7 +121,7 @@ const loop: Expansion = (b, node) => {
     states = rest.slice(0, initial.length);
     rest.slice(initial.length).forEach((row, i) => scans[i]?.push(row));
   }
-  return [...states, ...scans.map((parts, i) => (optionalOutput(node, initial.length + i) === undefined ? absent : stacked(b, node, parts)))];
+  return [...states, ...scans.map((parts, i) => (optionalOutput(node, initial.length + i) === undefined ? absent : stacked(b, node, parts, { axis: 0, given: body.outputs[1 + initial.length + i] })))];
 };
 
 const scan: Expansion = (b, node) => {
@@ -141,9 +148,10 @@ const scan: Expansion = (b, node) => {
   const given = outputs.map((parts, i) => {
     const [first] = parts;
     if (optionalOutput(node, initial.length + i) === undefined) return absent;
-    const rank = (first === undefined ? 0 : m.shape(first).length) + 1;
+    const given = body.outputs[initial.length + i];
+    const rank = (first === undefined ? (given?.dims?.length ?? 0) : m.shape(first).length) + 1;
     const axis = normalizeAxis(node, intsAttribute(node, 'scan_output_axes')?.[i] ?? 0, rank);
-    return stacked(b, node, backwards('scan_output_directions', i) ? [...parts].reverse() : parts, axis);
+    return stacked(b, node, backwards('scan_output_directions', i) ? [...parts].reverse() : parts, { axis, given });
   });
   return [...states, ...given];
 };
@@ -169,9 +177,9 @@ function batchedScan(b: Builder, node: Node): string[] {
       own = made.slice(0, states);
       made.slice(states).forEach((row, i) => given[i]?.push(row));
     }
-    return [...own, ...given.map((parts) => stacked(b, node, parts))];
+    return [...own, ...given.map((parts, i) => stacked(b, node, parts, { axis: 0, given: body.outputs[states + i] }))];
   });
-  return (results[0] ?? []).map((_, i) => stacked(b, node, results.map((each) => each[i] ?? absent)));
+  return (results[0] ?? []).map((_, i) => stacked(b, node, results.map((each) => each[i] ?? absent), { axis: 0, given: undefined }));
 }
 
 /** The body for each element of the sequences; a tensor is the same for all. */

@@ -1,4 +1,4 @@
-import { floatAttribute, intAttribute, misshapen, oneOf, unsupported } from '../graph/attributes.js';
+import { floatAttribute, hasAttribute, intAttribute, misshapen, oneOf, unsupported } from '../graph/attributes.js';
 import { elementCount, type Shape } from '../graph/tensor-value.js';
 import { type Expansion, input, Notation } from './builder.js';
 
@@ -141,9 +141,14 @@ const roiAlign: Expansion = (b, node) => {
   const [, channels = 1, height = 1, width = 1] = shape;
   if (shape.length !== 4 || m.shape(rois)[1] !== 4) throw misshapen(node, `regions of [${m.shape(rois).join(', ')}] do not fit [${shape.join(', ')}]`);
   const ratio = intAttribute(node, 'sampling_ratio', 0);
-  if (ratio < 1) throw unsupported(node, 'sampling_ratio 0 takes as many samples as the size of a region asks for; export the model with a sampling_ratio of 1 or more (2 is usual)', 'sampling_ratio');
   const mode = oneOf(node, 'mode', ['avg', 'max'], 'avg');
-  const half = oneOf(node, 'coordinate_transformation_mode', ['half_pixel', 'output_half_pixel'], b.opset >= 16 ? 'half_pixel' : 'output_half_pixel') === 'half_pixel';
+  const transformation = oneOf(node, 'coordinate_transformation_mode', ['half_pixel', 'output_half_pixel'], b.opset >= 16 ? 'half_pixel' : 'output_half_pixel');
+  if (ratio < 1) {
+    // As many samples as a region's size asks for: the reference implementation counts them in a run.
+    if (hasAttribute(node, 'coordinate_transformation_mode')) return undefined;
+    return [b.emit('RoiAlign', [x, rois, batch], { ...Object.fromEntries(node.attributes), coordinate_transformation_mode: { type: 'string', value: transformation } })];
+  }
+  const half = transformation === 'half_pixel';
   const [oh, ow] = [intAttribute(node, 'output_height', 1), intAttribute(node, 'output_width', 1)];
   if (!(oh >= 1 && ow >= 1)) throw misshapen(node, `an output of ${oh} x ${ow}`);
   if (Math.max(oh, ow) * ratio > maximumSamples) throw unsupported(node, `${Math.max(oh, ow) * ratio} samples along an axis, more than ${maximumSamples}`, 'sampling_ratio');

@@ -201,13 +201,26 @@ const averagePool: Expansion = (b, node) => {
   const x = input(node);
   if (m.shape(x).length !== 5) return undefined;
   const axes = axesOf(node, m.shape(x).slice(2), requiredInts(node, 'kernel_shape'));
-  if (axes.some(({ dilation }) => dilation !== 1)) throw unsupported(node, 'dilations over three axes', 'dilations');
+  const dilated = axes.some(({ dilation }) => dilation !== 1);
   const tight = axes.map((axis) => ({ ...axis, before: 0, after: 0, hang: 0 }));
-  const means = separablePool(b, 'AveragePool', padded(m, x, axes, 0), tight, false);
+  const data = padded(m, x, axes, 0);
+  const means = dilated ? tapsOf(node, axes).map((tap) => seen(m, data, axes, tap)).reduce(m.add) : separablePool(b, 'AveragePool', data, tight, false);
   const [d = [], h = [], w = []] = axes.map((axis) => counts(axis, intAttribute(node, 'count_include_pad', 0) === 1));
-  const all = axes.reduce((product, { kernel }) => product * kernel, 1);
+  const all = dilated ? 1 : axes.reduce((product, { kernel }) => product * kernel, 1);
   const factors = d.flatMap((i) => h.flatMap((j) => w.map((k) => all / Math.max(1, i * j * k))));
   return [factors.every((factor) => factor === 1) ? means : m.mul(means, m.tensor('float32', [1, 1, d.length, h.length, w.length], factors))];
+};
+
+/** The root of the sum of powers of every window over three axes. */
+const lpPool: Expansion = (b, node) => {
+  const m = new Notation(b);
+  const [x, p] = [input(node), intAttribute(node, 'p', 2)];
+  if (m.shape(x).length !== 5) return undefined;
+  const axes = axesOf(node, m.shape(x).slice(2), requiredInts(node, 'kernel_shape'));
+  const size = p === 2 ? x : m.op('Abs', x);
+  const data = padded(m, p === 1 ? size : m.op('Pow', size, m.number(p)), axes, 0);
+  const sum = tapsOf(node, axes).map((tap) => seen(m, data, axes, tap)).reduce(m.add);
+  return [p === 1 ? sum : p === 2 ? m.op('Sqrt', sum) : m.op('Pow', sum, m.number(1 / p))];
 };
 
 /** A global pool over three axes as one over two. */
@@ -254,5 +267,5 @@ const maxPool: Expansion = (b, node) => {
 };
 
 export const windows: Readonly<Record<string, Expansion>> = {
-  Conv: conv, ConvTranspose: convTranspose, MaxPool: maxPool, AveragePool: averagePool, GlobalAveragePool: globalPool('GlobalAveragePool'), GlobalMaxPool: globalPool('GlobalMaxPool'),
+  Conv: conv, ConvTranspose: convTranspose, MaxPool: maxPool, AveragePool: averagePool, LpPool: lpPool, GlobalAveragePool: globalPool('GlobalAveragePool'), GlobalMaxPool: globalPool('GlobalMaxPool'),
 };

@@ -32,7 +32,8 @@ interface Step {
   readonly interpreted: boolean;
 }
 
-const interpretedOperators = new Set(supportedOperators().interpreted);
+/** RoiAlign: in the form that no other operators stand for. */
+const interpretedOperators = new Set([...supportedOperators().interpreted, 'RoiAlign']);
 
 /** Whether what a node lacks may be known once the model runs. */
 const mayWait = (error: unknown): boolean => error instanceof RuntimeError && error.code === 'E_MODEL_OP' && typeof error.details['operand'] === 'string';

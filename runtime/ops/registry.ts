@@ -18,6 +18,7 @@ import { quantizedOps } from './quantized.js';
 import { randomOps } from './random.js';
 import { recurrentOps } from './recurrent.js';
 import { reductionOps } from './reduction.js';
+import { regionsOfInterestOps } from './regions-of-interest.js';
 import { needsAll, type Region, type RegionContext } from './regions.js';
 import { resampleOps } from './resample.js';
 import { resizeOps } from './resize.js';
@@ -33,7 +34,7 @@ const table: OpTable = {
   ...unaryOps, ...binaryOps, ...shapeOps, ...movementOps, ...convolutionOps, ...poolingOps, ...resizeOps, ...reductionOps,
   ...linearOps, ...normalizationOps, ...quantizationOps, ...quantizedOps, ...coreOps,
   ...standardizationOps, ...recurrentOps, ...transposedConvolutionOps, ...integerOps, ...resampleOps,
-  ...selectionOps, ...suppressionOps, ...spaceOps, ...dataSizedOps, ...interpretedOps, ...randomOps, ...bitwiseOps,
+  ...selectionOps, ...suppressionOps, ...spaceOps, ...dataSizedOps, ...interpretedOps, ...regionsOfInterestOps, ...randomOps, ...bitwiseOps,
 };
 
 const records: ReadonlyMap<string, OperatorRecord> = new Map(Object.entries(table));

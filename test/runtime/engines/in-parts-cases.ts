@@ -43,6 +43,12 @@ const boxes = (seed: number): Values => {
   const data = Float64Array.from({ length: 80 }, (_, i) => { const at = 2 * Math.floor(i / 4) + (i % 2); return Number(corner.data[at]) + (i % 4 < 2 ? 0 : Number(size.data[at])); });
   return { boxes: fromNumbers('float32', [1, 20, 4], data), scores: randomTensor([1, 2, 20], seed + 90, 0, 1) };
 };
+/** Four regions, some of them beyond the map; behind the numbers of their pictures where there is a column for these. */
+const regions = (seed: number, columns = 0): TensorValue => {
+  const [from, to] = [randomTensor([4, 2], seed, -2, 9), randomTensor([4, 2], seed + 7, 1, 14)];
+  const rows = Array.from({ length: 4 }, (_, i) => [...(columns === 1 ? [i % 2] : []), ...[0, 1].map((j) => Number(from.data[2 * i + j])), ...[0, 1].map((j) => Number(from.data[2 * i + j]) + Number(to.data[2 * i + j]))]);
+  return fromNumbers('float32', [4, 4 + columns], rows.flat());
+};
 const threshold: Values = { most: ints64(5), iou: floats([1], 0.4), least: floats([1], 0.3) };
 const step = graph({ i: 'int64', on: 'bool', s: 'float32' }, [node('Add', ['s', 's'], ['next']), total('next', 'sum'), node('Less', ['sum', 'bound'], ['again'])], { again: 'bool', next: 'float32', sum: 'float32' }, { bound: floats([], 500) });
 
@@ -65,6 +71,9 @@ export const examples: readonly Example[] = [
   example('OneHot and Range of a computed length', x34, [...count, node('Range', ['zero', 'n', 'one'], ['ids']), node('OneHot', ['ids', 'count', 'values'], ['y'])], { constants: { ...counting, zero: scalar('int64', 0), values: floats([2], 0, 1) } }),
   example('a recurrent layer by weights that are computed', (seed) => ({ x: randomTensor([5, 1, 3], seed), w: randomTensor([1, 16, 3], seed + 1), r: randomTensor([1, 16, 4], seed + 2) }), [node('Tanh', ['w'], ['wt']), node('LSTM', ['x', 'wt', 'r'], ['all', 'y'], { hidden_size: 4 })]),
   example('a transposed convolution by weights that are fed', (seed) => ({ x: randomTensor([1, 2, 4, 4], seed), w: randomTensor([2, 3, 3, 3], seed + 1) }), [node('ConvTranspose', ['x', 'w'], ['y'], { strides: [2, 2] })]),
+  ...(['avg', 'max'] as const).flatMap((mode) => [10, 16].map((opset) => example(`regions with as many samples as they are large, ${mode} of operator set ${opset}`, (seed) => ({ x: randomTensor([2, 3, 9, 8], seed), rois: regions(seed) }), [
+    node('Tanh', ['x'], ['t']), node('RoiAlign', ['t', 'rois', 'batch'], ['r'], { mode, output_height: 3, output_width: 2, spatial_scale: { float: 0.5 } }), node('Exp', ['r'], ['y'])], { opset, constants: { batch: ints64(0, 1, 1, 0) } }))),
+  example('the largest of regions', (seed) => ({ x: randomTensor([2, 3, 9, 8], seed), rois: regions(seed, 1) }), [node('MaxRoiPool', ['x', 'rois'], ['y'], { pooled_shape: [3, 2], spatial_scale: { float: 0.4 } })]),
   example('determinants between programs', (seed) => ({ x: randomTensor([2, 3, 3], seed) }), [node('Tanh', ['x'], ['t']), node('Det', ['t'], ['d']), node('Exp', ['d'], ['y'])]),
   example('counts of n-grams', (seed) => ({ x: randomInts('int64', [2, 12], seed, 2, 8) }), [node('TfIdfVectorizer', ['x'], ['y'], {
     mode: 'TFIDF', min_gram_length: 1, max_gram_length: 2, max_skip_count: 2, ngram_counts: [0, 4], ngram_indexes: [0, 1, 2, 3, 4, 5, 6], pool_int64s: [2, 3, 5, 4, 5, 6, 7, 8, 6, 7], weights: { type: 'floats', value: [0.5, 1, 2, 3, 4, 5, 6] },

@@ -94,6 +94,16 @@ describe.skipIf(nativeMissing !== undefined)(`a session in parts${nativeMissing 
     await growing.close();
   });
 
+  it('refuses regions far larger than any map, and of pictures that are not there, and goes on', async () => {
+    const spec: ModelSpec = { opset: 16, inputs: { x: [1, 1, 4, 4], rois: [1, 4], batch: [1] }, types: { batch: 'int64' }, nodes: [node('RoiAlign', ['x', 'rois', 'batch'], ['y'])], outputs: ['y'], outputTypes: { y: 'float32' } };
+    const session = await openNative(modelBytes(spec));
+    const run = (batch: number, ...roi: number[]) => session.run({ x: asTensor(floats([1, 1, 4, 4], ...new Array<number>(16).fill(2))), rois: asTensor(floats([1, 4], ...roi)), batch: asTensor(ints64(batch)) });
+    for (const far of [1e6, 1e30, Infinity, NaN]) await expect(run(0, 0, 0, far, far), String(far)).rejects.toMatchObject({ code: 'E_MODEL_LIMIT' });
+    await expect(run(3, 0, 0, 2, 2)).rejects.toMatchObject({ code: 'E_MODEL_VALUE' });
+    expect((await run(0, 0, 0, 2, 2)).y?.data).toEqual(Float32Array.of(2));
+    await session.close();
+  });
+
   it('does not take the number of rows that a suppression may select for the number that it selects', async () => {
     if (nms === undefined) throw new Error('there is no example');
     const { spec, feeds } = nms;

@@ -64,6 +64,7 @@ const attentions: Case[] = [
   attention('of heads', qkv), attention('of a scale', qkv, { scale: { float: 0.1 } }), attention('that is causal', qkv, { is_causal: 1 }), attention('with softcap', qkv, { softcap: { float: 0.5 } }),
   attention('with a mask', { ...qkv, mask: heads(4, 3, 5) }), attention('with a mask of booleans', { ...qkv, mask: fromNumbers('bool', [3, 5], [1, 0, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 1]) }),
   attention('of shared keys', flat, { q_num_heads: 4, kv_num_heads: 2 }),
+  attention('with as many keys as count', { ...qkv, n: ints64(3, 5) }, {}, { opset: 24, operands: ['q', 'k', 'v', '', '', '', 'n'] }),
   attention('with a past', { ...qkv, pk: heads(5, 2, 4, 2, 8), pv: heads(6, 2, 4, 2, 6) }, {}, { operands: ['q', 'k', 'v', '', 'pk', 'pv'], outputs: ['y', 'keys', 'values'] }),
 ];
 const cache = (seed: number, ...dims: number[]): TensorValue => randomTensor(dims, seed);

@@ -37,6 +37,8 @@ const one = (name: string, op: string, feeds: Values, options: Partial<ModelSpec
 
 const branches = { then_branch: body(graph({}, [node('Relu', ['x'], ['t'])], { t: 'float32' })), else_branch: body(graph({}, [node('Neg', ['x'], ['e'])], { e: 'float32' })) };
 const counting = body(graph({ i: 'int64', c: 'bool', s: 'float32' }, [node('Add', ['s', 'x'], ['next']), node('Identity', ['c'], ['on']), node('ReduceMean', ['next'], ['mean'], { keepdims: 0 })], { on: 'bool', next: 'float32', mean: 'float32' }));
+/** The same, with the shapes of what it gives. */
+const stating = body({ ...counting.value, outputs: counting.value.outputs.map((value) => ({ ...value, dims: value.name === 'next' ? [2, 3, 4] : [] })) });
 
 const control: Case[] = [
   network('If of a constant', { x }, [node('If', ['c'], ['y'], branches)], { constants: { c: scalar('bool', 0) } }),
@@ -46,6 +48,7 @@ const control: Case[] = [
   network('If within If', { x }, [node('If', ['c'], ['y'], { ...branches, else_branch: body(graph({}, [node('Abs', ['x'], ['a']), node('If', ['c2'], ['e'], { then_branch: body(graph({}, [node('Sqrt', ['a'], ['q'])], { q: 'float32' })), else_branch: body(graph({}, [node('Neg', ['a'], ['w'])], { w: 'float32' })) })], { e: 'float32' })) })],
     { constants: { c: scalar('bool', 0), c2: scalar('bool', 1) } }),
   network('Loop of three, with rows', { x }, [node('Loop', ['m', 'c', 'x'], ['y', 'rows'], { body: counting })], { constants: { m: scalar('int64', 3), c: scalar('bool', 1) }, outputs: ['y', 'rows'] }),
+  network('Loop of no step, with rows', { x }, [node('Loop', ['m', 'c', 'x'], ['y', 'rows'], { body: stating })], { constants: { m: scalar('int64', 0), c: scalar('bool', 1) }, outputs: ['y', 'rows'], outputTypes: { y: 'float32', rows: 'float32' } }),
   network('Loop without a condition', { x }, [node('Loop', ['m', '', 'x'], ['y', 'rows'], { body: counting })], { constants: { m: scalar('int64', 2) }, outputs: ['y', 'rows'] }),
   network('Scan, and backwards', { a: randomTensor([4, 3], 2), s: randomTensor([3], 3) }, [node('Scan', ['s', 'a'], ['y', 'rows'], {
     body: body(graph({ p: 'float32', q: 'float32' }, [node('Add', ['p', 'q'], ['n']), node('Tanh', ['n'], ['r'])], { n: 'float32', r: 'float32' })), num_scan_inputs: 1, scan_input_directions: [1],
@@ -93,6 +96,8 @@ const pools: Case[] = [
   one('MaxPool with indices by column', 'MaxPool', { x: randomTensor([1, 2, 5, 6], 1) }, { attributes: { kernel_shape: [2, 2], storage_order: 1 }, outputs: ['y', 'i'], outputTypes: { i: 'int64' } }),
   one('MaxPool over three axes', 'MaxPool', { x: randomTensor([1, 2, 5, 6, 7], 1) }, { attributes: { kernel_shape: [2, 3, 2], strides: [2, 1, 2], pads: [1, 1, 0, 0, 1, 1] } }),
   ...[0, 1].flatMap((count_include_pad) => [0, 1].map((ceil_mode) => one(`AveragePool over three axes ${count_include_pad} ${ceil_mode}`, 'AveragePool', { x: randomTensor([1, 2, 5, 6, 7], 1) }, { opset: 19, attributes: { kernel_shape: [2, 3, 2], strides: [2, 2, 2], pads: [1, 1, 0, 0, 1, 1], count_include_pad, ceil_mode } }))),
+  one('AveragePool with dilations over three axes', 'AveragePool', { x: randomTensor([1, 2, 7, 6, 8], 1) }, { opset: 19, attributes: { kernel_shape: [2, 3, 2], strides: [2, 1, 2], dilations: [2, 1, 3], pads: [1, 1, 0, 0, 1, 1], ceil_mode: 1 } }),
+  ...[1, 2, 3].map((p) => one(`LpPool ${p} over three axes`, 'LpPool', { x: randomTensor([1, 2, 7, 6, 8], 1) }, { opset: 18, attributes: { p, kernel_shape: [2, 3, 2], strides: [2, 1, 2], dilations: [2, 1, 1], pads: [1, 1, 0, 0, 1, 1] } })),
   one('GlobalAveragePool over three axes', 'GlobalAveragePool', { x: randomTensor([1, 2, 3, 4, 5], 1) }),
   one('GlobalMaxPool over three axes', 'GlobalMaxPool', { x: randomTensor([1, 2, 3, 4, 5], 1) }),
 ];
