@@ -184,6 +184,7 @@ export interface Addon {
   checksumOf(bytes: Uint8Array): bigint;
   notifySystemd(message: string): boolean;
   frugalMemory(): boolean;
+  releaseProgramPages(): Promise<number>;
   copyBytes(target: ArrayBufferView, source: ArrayBufferView): void;
   dieWithParent(): boolean;
   stripBytes(shapes: Float64Array): number;

@@ -10,6 +10,15 @@ export function frugalMemory(): boolean {
 }
 
 /**
+ * Takes what this process has not written to of its programs and libraries out of its memory: most of it ran only at the start. What it uses again
+ * comes back from the system's cache of files, which may drop the rest when memory is short (madvise(2), MADV_DONTNEED).
+ * @returns bytes that were resident, when they are released; 0 where the system does not tell (it is read from /proc/self/smaps)
+ */
+export function releaseProgramPages(): Promise<number> {
+  return loadAddon().releaseProgramPages();
+}
+
+/**
  * Copies the bytes of one view into another one of as many. `set` of typed arrays copies memory that threads share word by word, or byte by byte
  * where it is not aligned, which takes two to four times as long; nothing may write to it meanwhile.
  * @throws KernelError E_NATIVE_MISSING, E_ARGUMENT

@@ -11,6 +11,7 @@ Napi::Object Init(Napi::Env, Napi::Object exports) {
   RegisterProgram(exports);
   RegisterSystemd(exports);
   RegisterMemory(exports);
+  RegisterProgramPages(exports);
   RegisterProcess(exports);
   RegisterStrips(exports);
   RegisterImage(exports);

@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 
 import { describeCpu, KernelError, loadProgram, measurePeaks, type NativeProgram, readCores, stripBytes } from '../../kernels/binding/index.js';
 import { candidates, loadAddon, remedy, requireFirst } from '../../kernels/binding/load.js';
-import { copyBytes } from '../../kernels/binding/memory.js';
+import { copyBytes, releaseProgramPages } from '../../kernels/binding/memory.js';
 import { f, geometry, ProgramWriter } from './support/program-writer.js';
 
 /** y = x * 2 + 1 on [4] floats. */
@@ -406,6 +406,25 @@ describe('stripBytes', () => {
   it('refuses what is no strip', () => {
     expect(() => stripBytes([depthwise])).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }));
     expect(() => stripBytes([depthwise, { ...depthwise, stride: 0 }])).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }));
+  });
+});
+
+describe.skipIf(process.platform !== 'linux')('releaseProgramPages', () => {
+  const residentFiles = (): number => Number(/^RssFile:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
+
+  it('takes program pages out of memory, and what they do stays the same', async () => {
+    const program = loadProgram(smallProgram());
+    const before = residentFiles();
+    const released = await releaseProgramPages();
+    expect(released).toBeGreaterThan(4 << 20);
+    expect(residentFiles()).toBeLessThan(before - released / 4); // Some of them are used again at once.
+    const y = new Float32Array(4);
+    await program.run([Float32Array.of(1, 2, 3, 4)], [y]);
+    expect([...y]).toEqual([3, 5, 7, 9]);
+  });
+
+  it('can be called at the same time as itself', async () => {
+    expect(await Promise.all([releaseProgramPages(), releaseProgramPages(), releaseProgramPages()])).toHaveLength(3);
   });
 });
 
