@@ -20,6 +20,11 @@ void CopyOut(const uint8_t* data, const Tensor& t, int64_t first, int64_t count,
 constexpr int64_t kCopiedBytesPerCost = 4;  // a nanosecond on a slow core
 constexpr int64_t kCopiedGranule = 4096;    // bytes
 
+// Sums of products of floats, whose error is that of their largest terms.
+bool MultipliesFloats(OpCode code) {
+  return code == OpCode::kConvF32 || code == OpCode::kMatMulF32 || code == OpCode::kAttentionF32 || code == OpCode::kRecurrentF32;
+}
+
 double Milliseconds(std::chrono::steady_clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
 
 }  // namespace
@@ -94,6 +99,7 @@ Status Engine::Prepare(const Program& program, const LoadOptions& options) {
     DriverPtr driver;
     status = PrepareOp(context, program.ops[i], &driver);
     status.op = static_cast<int32_t>(i);
+    if (status.ok()) driver->set_flushes(MultipliesFloats(program.ops[i].code));
     drivers_.push_back(std::move(driver));
     opcodes_.push_back(program.ops[i].code);
   }
@@ -313,7 +319,7 @@ Status Engine::RunOps(const uint8_t* const* inputs, const OpRange& range, int* h
 
 void Engine::RunDriver(size_t index, int threads) {
   if (pool_ != nullptr) pool_->RunOp(static_cast<uint32_t>(index), threads);
-  else drivers_[index]->Run(0, drivers_[index]->units(), scratch_[0]);
+  else drivers_[index]->RunInMode(0, drivers_[index]->units(), scratch_[0]);
 }
 
 }  // namespace sterna

@@ -16,6 +16,7 @@
 #include "engine/packed.h"
 #include "engine/program.h"
 #include "engine/spans.h"
+#include "engine/subnormals.h"
 #include "engine/value_sets.h"
 #include "sterna/registry.h"
 
@@ -69,6 +70,14 @@ class OpDriver {
   // Why that kernel, for people; may be empty.
   const std::string& note() const { return note_; }
   void set_note(std::string note) { note_ = std::move(note); }
+  // Whether subnormal numbers count as zero in it.
+  bool flushes() const { return flushes_; }
+  void set_flushes(bool flushes) { flushes_ = flushes; }
+  // Run, in the mode that the op wants.
+  void RunInMode(int64_t begin, int64_t end, uint8_t* scratch) {
+    const FlushSubnormals mode(flushes_);
+    Run(begin, end, scratch);
+  }
 
  protected:
   int64_t units_ = 1;
@@ -76,6 +85,7 @@ class OpDriver {
   int64_t cost_ = 0;
   size_t scratch_bytes_ = 0;
   const char* kernel_ = "";
+  bool flushes_ = false;
   std::string note_;
 };
 

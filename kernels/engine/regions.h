@@ -92,6 +92,7 @@ class PartOp final : public OpDriver {
     granularity_ = 32;  // a few tiles of a GEMM
     scratch_bytes_ = op->span_scratch_bytes();
     kernel_ = op->kernel();
+    flushes_ = op->flushes();
   }
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override { op_->RunSpans(SpanReader(*list_, begin, end), scratch); }
   bool Succeeded() override { return op_->Succeeded(); }

@@ -54,6 +54,7 @@ Strips::Strips(const DriverPtr* ops, uint32_t count, size_t bytes) : count_(coun
   granularity_ = rows_;
   for (uint32_t op = 0; op < count; ++op) {
     cost_ += ops_[op]->cost();
+    flushes_ = flushes_ || ops_[op]->flushes();  // integers know no mode
     scratch_bytes_ = std::max(scratch_bytes_, ops_[op]->scratch_bytes());
   }
   scratch_bytes_ += size.bytes;

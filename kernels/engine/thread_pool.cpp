@@ -102,7 +102,7 @@ void ThreadPool::Publish(uint64_t op, int threads) {
 void ThreadPool::RunOp(uint32_t index, int threads) {
   OpDriver& op = *(*ops_)[index];
   if (threads == 1 || op.cost() < kMinimumSharedCost || op.units() <= op.granularity()) {
-    op.Run(0, op.units(), (*scratch_)[0]);
+    op.RunInMode(0, op.units(), (*scratch_)[0]);
     return;
   }
   Publish(index, threads);
@@ -124,7 +124,7 @@ void ThreadPool::RunChunks(int thread, uint64_t word) {
     const int share = (thread + i) % threads;
     const ShareRange range(op, share, threads);
     for (int64_t chunk; Claim(share, word, range.chunks, &chunk);) {
-      op.Run(range.FirstUnit(op, chunk), range.FirstUnit(op, chunk + 1), (*scratch_)[static_cast<size_t>(thread)]);
+      op.RunInMode(range.FirstUnit(op, chunk), range.FirstUnit(op, chunk + 1), (*scratch_)[static_cast<size_t>(thread)]);
       shares_[static_cast<size_t>(thread)].done.store(++done, std::memory_order_release);
     }
   }

@@ -3,6 +3,8 @@
 #include "engine/engine.h"
 
 #include <atomic>
+#include <cmath>
+#include <limits>
 #include <thread>
 
 #include "kernel_cases.h"
@@ -181,6 +183,44 @@ STERNA_TEST(every_isa_and_any_number_of_threads_give_the_same_bits) {
         LoadAndRun(program, isa.isa, threads, &shared);
         EXPECT_MSG(shared.bytes == expected.bytes && shared.floats == single.floats, Format("%s differs with %d threads", isa.isa, threads));
       }
+    }
+  }
+}
+
+// Many CPUs multiply subnormal numbers 150 times as slowly as others.
+STERNA_TEST(products_of_floats_take_subnormal_numbers_as_zero_and_leave_the_callers_mode) {
+  constexpr uint32_t kWide = 64, kDeep = 8;
+  constexpr float kSmallest = std::numeric_limits<float>::min(), kSubnormal = kSmallest / 4, kInfinity = std::numeric_limits<float>::infinity();
+  ProgramBuilder b(DType::kU8);
+  const uint32_t x = b.Input(DType::kF32, {1, kWide, kWide, kDeep}), y = b.Output(DType::kF32, {1, kWide, kWide, kDeep}), same = b.Output(DType::kF32, {1, kWide, kWide, kDeep});
+  std::vector<float> identity(kDeep * kDeep);
+  for (uint32_t i = 0; i < kDeep; ++i) identity[i * kDeep + i] = 1.0f;
+  b.Op(OpCode::kConvF32, {x, b.Constant(DType::kF32, {kDeep, 1, 1, kDeep}, identity)}, y, ConvF32Attrs{Geometry(1, 0, 1), 0, 0, 0, 0});
+  b.Op(OpCode::kBinaryF32, {x, b.Constant(DType::kF32, {1}, std::vector<float>{1.0f})}, same, sterna::BinaryF32Attrs{2, 0, 0, 0});
+  const std::vector<uint8_t> program = b.Build();
+  const float values[] = {kSmallest, kSubnormal, -kSubnormal, -kSmallest, 0.0f, 3.0f, kInfinity};
+  std::vector<float> in(kWide * kWide * kDeep), products(in.size()), others(in.size());
+  for (size_t i = 0; i < in.size(); i += kDeep) in[i + i / kDeep % kDeep] = values[i / kDeep % 7];  // one a pixel: infinity times 0 is no number
+  const uint8_t* inputs[] = {reinterpret_cast<const uint8_t*>(in.data())};
+  uint8_t* outputs[] = {reinterpret_cast<uint8_t*>(products.data()), reinterpret_cast<uint8_t*>(others.data())};
+  for (const sterna::IsaStatus& isa : sterna::DescribeIsas()) {
+    if (!isa.runnable) continue;
+    for (int threads : {1, 2}) {
+      std::unique_ptr<Engine> engine;
+      sterna::CoreBudget many_cores(64);
+      sterna::LoadOptions options;
+      options.isa = isa.isa, options.threads = threads, options.budget = &many_cores;
+      EXPECT(Engine::Load(program.data(), program.size(), options, &engine).ok());
+      EXPECT(engine->Run(inputs, outputs).ok());
+      for (size_t i = 0; i < in.size(); ++i) {
+        if (std::isinf(in[i - i % kDeep + i / kDeep % kDeep])) continue;
+        const float expected = std::fabs(in[i]) < kSmallest ? 0.0f : in[i];
+        EXPECT_MSG(products[i] == expected, Format("%s, %d threads: product %g of %g", isa.isa, threads, static_cast<double>(products[i]), static_cast<double>(in[i])));
+        EXPECT_MSG(std::memcmp(&others[i], &in[i], 4) == 0, Format("%s, %d threads: %g became %g", isa.isa, threads, static_cast<double>(in[i]), static_cast<double>(others[i])));
+      }
+      volatile float half = kSmallest;
+      half = half / 2;
+      EXPECT_MSG(half > 0.0f, "a run leaves the caller without subnormal numbers");
     }
   }
 }
