@@ -213,11 +213,13 @@ struct DwCase {
   size_t channels, kernel_h, kernel_w, stride, dilation, x_width;
   int32_t pad;
   int options;
+  size_t left_out = 0;  // of the outputs that the row has
 };
 
 size_t OutputWidth(const DwCase& c) {
   const long span = static_cast<long>(c.x_width) + 2 * c.pad - static_cast<long>(c.dilation * (c.kernel_w - 1)) - 1;
-  return span < 0 ? 0 : static_cast<size_t>(span) / c.stride + 1;
+  const size_t all = span < 0 ? 0 : static_cast<size_t>(span) / c.stride + 1;
+  return all > c.left_out ? all - c.left_out : 0;
 }
 
 struct DwInput {
@@ -282,6 +284,17 @@ void TestDw(const sterna::IsaKernels& isa) {
   }
   // More than one group of outputs at each width of the rest, a larger stride, and a kernel too large for a table of pointers.
   for (size_t width = 14; width < 26; ++width, options += 11) CheckDw(*isa.dwconv_f32, {35, 3, 3, 1, 1, width, 1, options & 63}, random);
+  // Wide rows, whose ends are done apart: every kernel with loops of its own, with padding, without, and with more than the taps reach.
+  for (size_t kernel : {1, 3, 5}) {
+    for (size_t width : {25, 28, 33, 34, 61}) {
+      for (size_t stride : {1, 2, 3}) {
+        for (size_t dilation : {1, 2}) {
+          for (int32_t pad : {0, 1, 2, 7}) CheckDw(*isa.dwconv_f32, {19, kernel, kernel, stride, dilation, width, pad, options & 63, (options / 11) % 3 * 4u}, random);
+          options += 11;
+        }
+      }
+    }
+  }
   CheckDw(*isa.dwconv_f32, {35, 3, 3, 3, 1, 40, 1, 5}, random);
   CheckDw(*isa.dwconv_f32, {35, 11, 11, 1, 3, 45, 15, 2}, random);
 }
