@@ -31,6 +31,9 @@ const convCases: Record<string, ConvCase> = {
   'windows in two blocks of rows': { x: [2, 33, 19, 40], o: 6, kernel: [3, 3], pads: [1, 1, 1, 1] },
   'windows 2 apart': { x: [1, 19, 41, 3], o: 17, kernel: [7, 7], stride: 2, pads: [3, 3, 2, 2] },
   'windows of groups': { x: [1, 4, 16, 24], o: 36, kernel: [3, 3], pads: [1, 0, 0, 2], group: 3 },
+  'windows of taps 2 columns apart': { x: [2, 7, 25, 6], o: 19, kernel: [3, 3], dilation: 2, pads: [2, 2, 2, 2] },
+  'windows of taps 5 columns apart, of groups': { x: [1, 13, 33, 10], o: 12, kernel: [3, 3], dilation: 5, pads: [5, 5, 5, 5], group: 2 },
+  'windows of taps 3 columns apart, with uneven padding': { x: [1, 9, 23, 16], o: 16, kernel: [2, 5], dilation: 3, pads: [3, 7, 0, 4] },
   'windows in the padding': { x: [1, 3, 9, 5], o: 33, kernel: [1, 3], pads: [1, 4, 0, 5] },
   'kernel larger than the image': { x: [1, 2, 2, 4], o: 8, kernel: [5, 5], pads: [2, 2, 2, 2] },
 };

@@ -81,10 +81,12 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
   }
 
   bool takes_windows() const { return kernel_->run_pieces != nullptr; }
-  void RunWindows(float* y, int64_t pixel, int64_t count, int64_t panel, const float* a, size_t a_stride, size_t rows, size_t row_stride) const {
-    const GemmF32Args args = Args(y, pixel, count, panel, a, a_stride, nullptr);
+  void RunWindows(float* y, int64_t pixel, int64_t count, int64_t step, int64_t panel, const float* a, size_t a_stride, size_t rows, size_t row_stride) const {
+    GemmF32Args args = Args(y, pixel, count, panel, a, a_stride, nullptr);
+    args.y_stride *= static_cast<size_t>(step), args.epilogue.residual_stride *= static_cast<size_t>(step);
     kernel_->run_pieces(&args, rows, row_stride);
-    target_.Finish(args.y, pixel, count, panel * plan_.width, args.n);
+    const float* late = target_.late_residual == nullptr ? nullptr : target_.ResidualAt(pixel) + panel * plan_.width;
+    target_.FinishRows(args.y, args.y_stride, late, target_.late_residual_stride * static_cast<size_t>(step), count, args.n);
   }
 
   // `w` is null when the program brings the weights packed.

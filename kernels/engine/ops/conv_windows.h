@@ -1,10 +1,13 @@
 // Convolutions without im2col, for kernels that multiply windows where they are in the image (GemmF32Kernel::run_pieces). Beyond what drivers of
 // conv.h ask of a `Gemm`:
 //
-//   void RunWindows(y, pixel, count, panel, a, a_stride, rows, row_stride) const   output pixels [pixel, pixel + count) of one output row, to y
+//   void RunWindows(y, pixel, count, step, panel, a, a_stride, rows, row_stride) const
+//       `count` output pixels of one output row from `pixel` on, `step` apart, the first to y
 //
 // The input rows under a block of output rows are copied once, with their padding around them and one group's channels together, where im2col
-// copies every value as often as windows overlap (9 times for 3 x 3). Sums run in the order of im2col, so that bits are the same.
+// copies every value as often as windows overlap (9 times for 3 x 3). Taps that are d columns apart become neighbours: the copy of a row holds its
+// columns 0, d, 2d, ..., then 1, d + 1, ..., and each of these d phases gives every d-th output. Sums run in the order of im2col, so that bits are
+// the same.
 #pragma once
 #include "engine/ops/conv.h"
 
@@ -19,7 +22,7 @@ class WindowConv final : public OpDriver {
   WindowConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
       : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)), spans_(shape, Im2Col<T>(shape, x, data, T{}), gemm_.pixel_elements()) {
     units_ = s_.n * s_.oh;
-    row_ = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(Width(s_) * s_.cg), 64 / sizeof(T)));
+    row_ = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(RowElements(s_)), 64 / sizeof(T)));
     const int64_t fitting = kBlockBytes / (row_ * static_cast<int64_t>(sizeof(T)));
     block_ = std::clamp<int64_t>((fitting - Reach(s_)) / s_.g.stride_h + 1, 1, s_.oh);
     cost_ = ConvCost(s_);
@@ -28,10 +31,11 @@ class WindowConv final : public OpDriver {
     rows_ = RowShapeOf(s_, sizeof(T), stride_, gemm_.y_stride(), false);
   }
 
-  // Few output columns fill no tile, and then the weights are read again for each output row. The input rows under one must not outgrow L2.
+  // Few output columns of a phase fill no tile, and then the weights are read again for each output row. The input rows under one must not outgrow L2.
   static bool Fits(const ConvShape& s) {
-    constexpr int64_t kMinColumns = 12, kMostBytes = 512 * 1024;
-    return s.g.dilation_w == 1 && s.ow >= kMinColumns && !s.pointwise() && Width(s) * s.cg <= kMostBytes / static_cast<int64_t>(sizeof(T)) / Reach(s);
+    constexpr int64_t kMinColumns = 12, kMinColumnsApart = 6, kMostBytes = 512 * 1024;
+    const bool wide = s.g.dilation_w == 1 ? s.ow >= kMinColumns : s.g.stride_w == 1 && s.ow / s.g.dilation_w >= kMinColumnsApart;
+    return wide && !s.pointwise() && RowElements(s) <= kMostBytes / static_cast<int64_t>(sizeof(T)) / Reach(s);
   }
 
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override { RunTo(gemm_.OutputAt(begin * s_.ow), begin, end, scratch); }
@@ -54,17 +58,25 @@ class WindowConv final : public OpDriver {
       count = std::min({block_, end - row, s_.oh - oy});
       for (int64_t group = 0; group < s_.g.group; ++group) {
         CopyRows(n, oy * s_.g.stride_h - s_.g.pad_top, InputRows(count), group * s_.cg, image);
-        for (int64_t r = 0; r < count; ++r) {
-          T* to = y + (row + r - begin) * s_.ow * gemm_.y_stride();
-          gemm_.RunWindows(to, (row + r) * s_.ow, s_.ow, group, image + r * s_.g.stride_h * row_, static_cast<size_t>(s_.g.stride_w * s_.cg),
-                           static_cast<size_t>(s_.kh), static_cast<size_t>(s_.g.dilation_h * row_));
-        }
+        for (int64_t r = 0; r < count; ++r) RunRow(y + (row + r - begin) * s_.ow * gemm_.y_stride(), row + r, group, image + r * s_.g.stride_h * row_);
       }
     }
   }
 
-  // Pixels of a copied row, and rows under one output row.
-  static int64_t Width(const ConvShape& s) { return (s.ow - 1) * s.g.stride_w + s.kw; }
+  // An output row from copied rows.
+  void RunRow(T* y, int64_t row, int64_t group, const T* image) const {
+    const int64_t step = s_.g.dilation_w;
+    for (int64_t phase = 0; phase < step; ++phase) {
+      const int64_t columns = (s_.ow - phase + step - 1) / step;
+      gemm_.RunWindows(y + phase * gemm_.y_stride(), row * s_.ow + phase, columns, step, group, image + phase * PhaseColumns(s_) * s_.cg,
+                       static_cast<size_t>(s_.g.stride_w * s_.cg), static_cast<size_t>(s_.kh), static_cast<size_t>(s_.g.dilation_h * row_));
+    }
+  }
+
+  // Pixels of a padded row, of one phase of its copy, and rows under one output row.
+  static int64_t Width(const ConvShape& s) { return (s.ow - 1) * s.g.stride_w + (s.kw - 1) * s.g.dilation_w + 1; }
+  static int64_t PhaseColumns(const ConvShape& s) { return (Width(s) + s.g.dilation_w - 1) / s.g.dilation_w; }
+  static int64_t RowElements(const ConvShape& s) { return PhaseColumns(s) * s.g.dilation_w * s.cg; }
   static int64_t Reach(const ConvShape& s) { return (s.kh - 1) * s.g.dilation_h + 1; }
   int64_t InputRows(int64_t output_rows) const { return (output_rows - 1) * s_.g.stride_h + Reach(s_); }
 
@@ -72,13 +84,23 @@ class WindowConv final : public OpDriver {
   void CopyRows(int64_t n, int64_t first, int64_t count, int64_t channel, T* to) const {
     const int64_t width = Width(s_), left = std::min<int64_t>(s_.g.pad_left, width), inside = std::min(s_.w, width - left);
     for (int64_t y = first; y < first + count; ++y, to += row_) {
-      if (y < 0 || y >= s_.h) {
-        std::fill_n(to, width * s_.cg, T{0});
+      const T* from = x_ + (n * s_.h + y) * s_.w * stride_ + channel;
+      const bool outside = y < 0 || y >= s_.h;
+      if (outside || s_.g.dilation_w > 1) {
+        std::fill_n(to, RowElements(s_), T{0});
+        if (!outside) CopyPhases(from, left, inside, to);
         continue;
       }
       T* at = std::fill_n(to, left * s_.cg, T{0});
-      CopyPixels(x_ + (n * s_.h + y) * s_.w * stride_ + channel, inside, at);
+      CopyPixels(from, inside, at);
       std::fill_n(at + inside * s_.cg, (width - left - inside) * s_.cg, T{0});
+    }
+  }
+  void CopyPhases(const T* from, int64_t left, int64_t pixels, T* to) const {
+    const int64_t step = s_.g.dilation_w, columns = PhaseColumns(s_);
+    for (int64_t i = 0, phase = left % step, column = left / step; i < pixels; ++i, from += stride_) {
+      std::memcpy(to + (phase * columns + column) * s_.cg, from, static_cast<size_t>(s_.cg) * sizeof(T));
+      if (++phase == step) phase = 0, ++column;
     }
   }
   void CopyPixels(const T* from, int64_t pixels, T* to) const {
