@@ -20,6 +20,7 @@ constexpr size_t kLargeWeights = 192 * 1024;  // from which on they are asked fo
 constexpr size_t kMinBlockRows = 64;         // a block reads all weights: it must be worth it
 constexpr size_t kMinPartRows = 24;          // fewer rows read each weight too seldom to gain from parts
 constexpr size_t kMinCopyColumns = 256;      // fewer columns read a copy of A too seldom
+constexpr size_t kFloatsAhead = 1024;        // of weights that come from beyond L2: a page, at whose end the CPU itself stops looking ahead
 constexpr size_t kLineFloats = 16;           // of a cache line
 
 // When the depth is cut: bytes of a panel's weights in a part (in L1), of a part of a block's rows of A, and of the sums that wait (both in L2).
@@ -173,13 +174,17 @@ struct GemmF32 {
       for (int i = 0; i < kRows * kVectors; ++i) acc[i] = kept[i];
     }
     const float* w = at.w;
-    const size_t stride = part.a_stride;
+    const size_t stride = part.a_stride, ahead = part.fetches ? kFloatsAhead : 0;
     for (size_t piece = 0; piece < part.pieces.count; ++piece) {
       const float* a = at.a + piece * part.pieces.stride;
       for (size_t p = part.pieces.length; p != 0; --p, ++a, w += kVectors * kLanes) {
         typename V::Reg weights[kVectors];
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) weights[v] = V::Load(w + v * kLanes);
+        if constexpr (kVectors * kLanes >= 3 * kLineFloats) {
+#pragma GCC unroll 4
+          for (size_t v = 0; v < kVectors * kLanes; v += kLineFloats) __builtin_prefetch(w + ahead + v, 0, 3);
+        }
 #pragma GCC unroll 12
         for (int i = 0; i < kRows; ++i) {
           const typename V::Reg x = V::Set(a[i * stride]);
