@@ -1,5 +1,5 @@
 import { RuntimeError } from '../../errors.js';
-import type { Graph } from '../../graph/graph.js';
+import { inputsBehind, type Graph } from '../../graph/graph.js';
 import type { ChosenSizes } from '../../graph/open-dimensions.js';
 import { graphFromOnnx } from '../../graph/import.js';
 import { raiseOpset } from '../../graph/raise-opset.js';
@@ -22,6 +22,26 @@ function portsOf({ types, constants }: Graph, names: readonly string[], side: 'i
   });
 }
 
+/** A refusal for want of a constant that would follow from inputs names them, and says how they become constants. */
+function namingInputs(error: unknown, graph: Graph): unknown {
+  const operand = error instanceof RuntimeError ? error.details['operand'] : undefined;
+  if (!(error instanceof RuntimeError) || typeof operand !== 'string') return error;
+  const inputs = inputsBehind(graph, operand);
+  if (inputs.length === 0) return error;
+  const advice = `but it depends on the inputs ${inputs.join(', ')}; a model is quantized for one of their values, so give the file an initializer of that name for each of them`;
+  return new RuntimeError(error.code, `${error.message}, ${advice}`, { cause: error, details: { ...error.details, inputs } });
+}
+
+/** What `make` makes of a model's graph. @throws RuntimeError E_MODEL_* */
+function made(model: OnnxModel, sizes: ChosenSizes, make: (graph: Graph) => Graph): Graph {
+  const graph = graphFromOnnx(model, sizes);
+  try {
+    return make(graph);
+  } catch (error) {
+    throw namingInputs(error, graph);
+  }
+}
+
 /**
  * Inputs of a model; open dimensions have the given sizes, or else 1.
  * @throws RuntimeError E_MODEL_*
@@ -36,7 +56,7 @@ export function modelInputs(bytes: Uint8Array, sizes: ChosenSizes = {}): TensorI
  * @throws RuntimeError E_MODEL_*
  */
 export function modelPorts(bytes: Uint8Array, sizes: ChosenSizes = {}): { inputs: TensorInfo[]; outputs: TensorInfo[] } {
-  const graph = inferShapes(graphFromOnnx(parseModel(bytes), sizes));
+  const graph = made(parseModel(bytes), sizes, inferShapes);
   return { inputs: portsOf(graph, graph.inputs, 'input'), outputs: portsOf(graph, graph.outputs, 'output') };
 }
 
@@ -46,7 +66,7 @@ export function modelPorts(bytes: Uint8Array, sizes: ChosenSizes = {}): { inputs
  * @throws RuntimeError E_MODEL_*; E_QUANTIZE for a model whose activations are quantized already
  */
 export function prepareGraph(model: OnnxModel, sizes: ChosenSizes): Graph {
-  const graph = raiseOpset(simplifyOnnx(graphFromOnnx(model, sizes)), 'E_QUANTIZE');
+  const graph = raiseOpset(made(model, sizes, simplifyOnnx), 'E_QUANTIZE');
   const quantized = graph.nodes.find((node) => node.op === 'QuantizeLinear');
   if (quantized !== undefined) {
     throw new RuntimeError('E_QUANTIZE', `The model is quantized already (node '${quantized.name}'); expected the float32 model that it was made from`, {
