@@ -1,4 +1,4 @@
-/** What has a pitch and is no siren: hard examples to learn from, and music that no student learns from. */
+/** What has a pitch and is no siren: hard examples to learn from, and music. */
 import { between, bursts, voice, type Pitch, type Random } from './synthesize.js';
 
 /** Notes that follow each other: their pitches in hertz (0: a rest), how long each lasts, and what happens within one (0..1). */
@@ -62,7 +62,7 @@ export function calls(seconds: number, random: Random): Float32Array {
   return voice(random, seconds, form(random));
 }
 
-/** Chords over a bass with a beat of noise. No student learns from it: it shows what one makes of music. */
+/** Chords over a bass with a beat of noise. */
 export function music(seconds: number, random: Random): Float32Array {
   const [base, pace] = [between(random, 110, 260), between(random, 0.25, 0.8)];
   const scale = [0, 2, 4, 5, 7, 9, 11, 12];

@@ -108,13 +108,14 @@ export function givenWeights(shape: StudentShape, layers: Weights): Record<strin
  */
 export function weightsOf(model: Uint8Array, shape: StudentShape): Record<string, Weight> {
   const initializers = [...parseModel(model).graph.initializers];
-  const find = (name: string, part: string): ArrayLike<number> => {
-    const [, value] = initializers.find(([each]) => each.replaceAll('_equalized', '') === `${name}_${part}`) ?? [];
-    if (value === undefined) throw new DeployError('E_LAB', `Expected the weights ${name} of a student in int8 but the model has none`);
-    return Float64Array.from(value.data as ArrayLike<number>);
+  const named = (wanted: string): ArrayLike<number> | undefined => {
+    const [, value] = initializers.find(([each]) => each.replaceAll('_equalized', '') === wanted) ?? [];
+    return value === undefined ? undefined : Float64Array.from(value.data as ArrayLike<number>);
   };
   return Object.fromEntries(Object.entries(shapesOf(shape)).map(([name, dims]) => {
-    const [codes, scales] = [find(name, 'quantized'), find(name, 'scale')];
+    // What stays float has neither codes nor scales.
+    const [codes, scales] = [named(`${name}_quantized`) ?? named(name), named(`${name}_scale`) ?? [1]];
+    if (codes === undefined) throw new DeployError('E_LAB', `Expected the weights ${name} of a student in int8 but the model has none`);
     const size = elementCount(dims);
     if (codes.length !== size) throw new DeployError('E_LAB', `Expected ${size} weights ${name} but the model has ${codes.length}`);
     const each = size / scales.length;

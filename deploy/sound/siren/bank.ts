@@ -2,7 +2,7 @@
 import { uniform } from '../../compress/random.js';
 import type { Clip } from '../clips.js';
 import { calls, music } from '../pitched.js';
-import { horn, hornKinds, powerOf, rain, rate, siren, sirenKinds, strangerKinds, tonal, traffic } from '../synthesize.js';
+import { horn, hornKinds, powerOf, rain, rate, siren, sirenKinds, strangerKinds, tonal, traffic, type SirenKind } from '../synthesize.js';
 
 /** Seconds of each sound in the bank, and of a scene. */
 export const sceneSeconds = 5;
@@ -30,7 +30,8 @@ export interface Bank {
 }
 
 /** How many sounds of each kind. */
-export interface BankSizes extends Record<'sirens' | 'horns' | 'strangers' | 'traffic' | 'rain', number> {
+export interface BankSizes extends Record<'horns' | 'strangers' | 'traffic' | 'rain', number> {
+  sirens: number | Readonly<Record<SirenKind, number>>;
   pitched: Partial<Record<PitchedKind, number>>;
 }
 
@@ -38,8 +39,8 @@ export interface BankSizes extends Record<'sirens' | 'horns' | 'strangers' | 'tr
 export function makeBank(sizes: BankSizes, recorded: Bank['recorded'], seed: number): Bank {
   const random = uniform(seed);
   const many = <T>(count: number, make: () => T): T[] => Array.from({ length: count }, make);
-  const signals = <K extends string>(kinds: readonly K[], count: number, make: (kind: K, seconds: number, random: () => number) => Float32Array): Signal[] =>
-    kinds.flatMap((kind) => many(count, () => ({ kind, samples: make(kind, sceneSeconds, random) })));
+  const signals = <K extends string>(kinds: readonly K[], count: number | Readonly<Record<K, number>>, make: (kind: K, seconds: number, random: () => number) => Float32Array): Signal[] =>
+    kinds.flatMap((kind) => many(typeof count === 'number' ? count : count[kind], () => ({ kind, samples: make(kind, sceneSeconds, random) })));
   return {
     sirens: signals(sirenKinds, sizes.sirens, siren),
     horns: signals(hornKinds, sizes.horns, horn),
@@ -49,6 +50,27 @@ export function makeBank(sizes: BankSizes, recorded: Bank['recorded'], seed: num
     pitched: pitchedKinds.flatMap((kind) => many(sizes.pitched[kind] ?? 0, () => pitchedMakers[kind](sceneSeconds, random))),
     recorded,
   };
+}
+
+/** A sound as it is played faster, and higher, by a factor. */
+function faster(sound: Float32Array, factor: number): Float32Array {
+  return Float32Array.from({ length: Math.floor((sound.length - 1) / factor) }, (_, i) => {
+    const at = Math.floor(i * factor);
+    const share = i * factor - at;
+    return (1 - share) * (sound[at] ?? 0) + share * (sound[at + 1] ?? 0);
+  });
+}
+
+/** Recordings with so many copies of each by its label, at 0.7 to 1.4 times the speed: of few cocks many. */
+export function withCopies(recorded: Bank['recorded'], copies: (label: number) => number, seed: number): Bank['recorded'] {
+  const random = uniform(seed);
+  return recorded.flatMap(({ samples, label }) => [{ samples, label }, ...Array.from({ length: copies(label) }, () => ({ samples: faster(samples, 0.7 * 2 ** random()), label }))]);
+}
+
+/** Signals of which some are slower and lower, or faster and higher, at 0.65 to 1.5 times the speed: a student that knew sirens of the norm alone would not hear older ones. */
+export function atOtherSpeeds(signals: readonly Signal[], share: number, seed: number): Signal[] {
+  const random = uniform(seed);
+  return signals.map(({ kind, samples }) => ({ kind, samples: random() < share ? faster(samples, 0.65 * 2.3 ** random()) : samples }));
 }
 
 export const anyOf = <T>(all: readonly T[], random: () => number): T => all[Math.floor(random() * all.length)] as T;

@@ -10,7 +10,7 @@ export interface Rule {
 }
 
 /** Shortest event of each class, milliseconds. */
-export const shortest = { siren: 1200, horn: 400 } as const;
+export const shortest = { siren: 200, horn: 400 } as const;
 
 /** As the package states it. */
 export const decisionSettings = { smoothing_windows: 2, release_ms: 300, offShare: 0.85 } as const;

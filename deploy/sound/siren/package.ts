@@ -14,8 +14,8 @@ export const sirenOutputs = ['dog_bark', 'rain', 'sea_waves', 'baby_cry', 'clock
 
 export const outputOf = (label: (typeof sirenOutputs)[number]): number => sirenOutputs.indexOf(label);
 
-/** Thresholds are those of the measurement in README.md. */
-export const rules = { siren: { on: 0.82, minMs: shortest.siren }, horn: { on: 0.93, minMs: shortest.horn } } as const satisfies Record<string, Rule>;
+/** Thresholds were chosen on a fold that is neither learned from nor that of the measurement in README.md. */
+export const rules = { siren: { on: 0.982, minMs: shortest.siren }, horn: { on: 0.69, minMs: shortest.horn } } as const satisfies Record<string, Rule>;
 
 const told = (label: keyof typeof rules): { label: string; members: number[]; on: number; off: number; min_ms: number } => {
   const { on, minMs } = rules[label];

@@ -6,7 +6,7 @@ import { uniform } from '../../compress/random.js';
 import { teach } from '../learn.js';
 import type { Clip, Recordings } from '../clips.js';
 import { parametersOf, patch, patchScale, studentModel, weightsOf, type StudentShape } from '../student.js';
-import { makeBank, pitchedKinds, type Bank, type BankSizes, type PitchedKind, type Signal } from './bank.js';
+import { atOtherSpeeds, makeBank, pitchedKinds, withCopies, type Bank, type BankSizes, type PitchedKind, type Signal } from './bank.js';
 import { shortest, type Rule } from './decide.js';
 import { alarmsIn, quietScores, recallOf, scoresOver, signalScenes, thresholdFor, type Recall } from './measure.js';
 import { lessonsOf, mixedBatches, mixWindow, sirenClasses, type Lessons } from './scenes.js';
@@ -34,7 +34,7 @@ export interface SirenOptions {
 export interface ClassHearing extends Rule {
   /** At the threshold, which is given, or the lowest with at most one false alarm an hour. */
   falseAlarms: number;
-  /** False alarms an hour at that threshold where an eighth of the noise has a pitch: by what it is. `music` was not learned from. */
+  /** False alarms an hour at that threshold where an eighth of the noise has a pitch: by what it is, of other seeds than what was learned from. */
   pitched: Record<PitchedKind, number>;
   /** By ratio of siren or horn to noise, decibels. */
   recall: Record<string, Recall>;
@@ -59,7 +59,14 @@ export interface SirenStudent {
   cosine: number;
 }
 
-const learnedSizes: BankSizes = { sirens: 200, horns: 120, strangers: 0, traffic: 120, rain: 40, pitched: { melodies: 120, calls: 250 } };
+const learnedSizes: BankSizes = {
+  sirens: { wail: 330, yelp: 220, 'hi-lo': 400 }, horns: 150, strangers: 0, traffic: 120, rain: 60, pitched: { melodies: 150, calls: 300, music: 150 },
+};
+/** Copies at other speeds of recordings that are most easily taken for a siren, and of each other one. */
+const copies: Readonly<Record<string, number>> = { rooster: 8, baby_cry: 8 };
+const usualCopies = 2;
+/** Share of the sirens that are played at other speeds. */
+const otherSpeeds = 0.4;
 const heldOutSizes: BankSizes = { sirens: 80, horns: 80, strangers: 40, traffic: 60, rain: 20, pitched: {} };
 /** Sirens and noises that no student learned from, with recordings that it did not either. */
 export const heldOutBank = (recorded: Bank['recorded'], seed: number): Bank => makeBank(heldOutSizes, recorded, seed);
@@ -71,18 +78,20 @@ const dropout = 0.1;
 export async function trainSiren({ classes, clips }: Recordings, { seed, steps, heldOutFold, rate, from, log }: SirenOptions): Promise<SirenStudent> {
   const all = [...classes, ...sirenClasses];
   const shape: StudentShape = { classes: all.length, teacher: 0 };
-  const bank = makeBank(learnedSizes, clips.filter(({ fold }) => fold !== heldOutFold), seed + 1);
+  const learned = withCopies(clips.filter(({ fold }) => fold !== heldOutFold), (label) => copies[classes[label] ?? ''] ?? usualCopies, seed + 3);
+  const bank = makeBank(learnedSizes, learned, seed + 1);
   log(`${bank.sirens.length} sirens, ${bank.horns.length} horns, ${bank.traffic.length + bank.rain.length + bank.pitched.length} noises synthesized, ${bank.recorded.length} recordings`);
-  const lessons = lessonsOf(bank);
+  const lessons = lessonsOf({ ...bank, sirens: atOtherSpeeds(bank.sirens, otherSpeeds, seed + 4) });
   let mean = 0;
   const weights = await teach(mixedBatches(lessons, { shape, batch, dropout, seed }), {
-    shape, seed, batch, steps, peak: rate, average: 0.998, ...(from === undefined ? {} : { from: weightsOf(from, shape) }),
+    shape, seed, batch, steps, peak: rate, average: 0.999, ...(from === undefined ? {} : { from: weightsOf(from, shape) }),
     onStep: (step, loss) => {
       mean += (loss - mean) / Math.min(step + 1, 50);
       if ((step + 1) % 50 === 0) log(`step ${step + 1} of ${steps}: loss ${mean.toFixed(4)}`);
     },
   });
-  const { model, report } = await quantizeModel(studentModel(weights, shape), calibration(lessons, shape, seed));
+  // The head stays float: near 1, codes of 8 bits would leave eight thresholds.
+  const { model, report } = await quantizeModel(studentModel(weights, shape), calibration(lessons, shape, seed), { exclude: ['logits'] });
   return { model, classes: all, parameters: parametersOf(weights), cosine: report.output_cosine };
 }
 

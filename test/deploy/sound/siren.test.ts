@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { uniform } from '../../../deploy/compress/random.js';
-import { makeBank, type Bank } from '../../../deploy/sound/siren/bank.js';
+import { atOtherSpeeds, makeBank, withCopies, type Bank } from '../../../deploy/sound/siren/bank.js';
 import { windowSamples } from '../../../deploy/sound/siren/features.js';
 import { beginnings, recallOf, scoresOver, thresholdFor } from '../../../deploy/sound/siren/measure.js';
 import { featuresAt, meanPower, rowsOf, sumOfRows, windowOf } from '../../../deploy/sound/siren/mixing.js';
@@ -19,7 +19,49 @@ const bank: Bank = makeBank({ sirens: 1, horns: 1, strangers: 0, traffic: 1, rai
 const lessons = lessonsOf(bank);
 const classes = 3;
 
+describe('the sounds of a bank', () => {
+  it('are as many of each kind of siren as is asked for', () => {
+    const { sirens } = makeBank({ sirens: { wail: 0, yelp: 1, 'hi-lo': 2 }, horns: 0, strangers: 0, traffic: 0, rain: 0, pitched: {} }, [], 1);
+    expect(sirens.map(({ kind }) => kind)).toEqual(['yelp', 'hi-lo', 'hi-lo']);
+  });
+
+  it('are recordings and copies of them at other speeds, as many as a label has', () => {
+    const tone = Float32Array.from({ length: 16_000 }, (_, i) => Math.sin((2 * Math.PI * 400 * i) / 16_000));
+    const all = withCopies([{ samples: tone, label: 0 }, { samples: tone, label: 1 }], (label) => 3 * label, 1);
+    expect(all.map(({ label }) => label)).toEqual([0, 1, 1, 1, 1]);
+    expect(all[1]?.samples).toEqual(tone);
+    for (const { samples } of all.slice(2)) {
+      const factor = tone.length / samples.length;
+      expect(factor > 0.69 && factor < 1.41).toBe(true);
+      // Faster and higher by the same factor: as many periods as before.
+      const periods = samples.filter((sample, i) => i > 0 && sample >= 0 && (samples[i - 1] ?? 0) < 0).length;
+      expect(Math.abs(periods - 400)).toBeLessThan(3);
+    }
+  });
+});
+
+describe('sirens at other speeds', () => {
+  it('are some of them, and the others stay as they are', () => {
+    const signals = Array.from({ length: 60 }, () => ({ kind: 'wail', samples: new Float32Array(1000) }));
+    const lengths = atOtherSpeeds(signals, 0.4, 2).map(({ samples }) => samples.length);
+    const changed = lengths.filter((length) => length !== 1000);
+    expect(changed.length > 12 && changed.length < 36).toBe(true);
+    expect(changed.every((length) => length > 660 && length < 1540)).toBe(true);
+    expect(changed.some((length) => length < 1000) && changed.some((length) => length > 1000)).toBe(true);
+  });
+});
+
 describe('scenes to learn from', () => {
+  it('are silent at first in some windows, and change their noise in some', () => {
+    const random = uniform(6);
+    const many = Array.from({ length: 300 }, () => mixWindow(lessons, classes, random));
+    const shareOf = (is: (window: (typeof many)[number]) => boolean): number => many.filter(is).length / many.length;
+    const starts = shareOf(({ features }) => features.subarray(0, 2 * 64).every((x) => Math.abs(x - Math.log(0.001)) < 1e-4) && features.some((x) => x > -5));
+    expect(starts > 0.01 && starts < 0.12).toBe(true);
+    // A recording that fills less than half of the window is heard in part.
+    expect(shareOf(({ target: [heard = 0] }) => heard > 0 && heard < 1 && heard !== 0.5)).toBeGreaterThan(0.02);
+  });
+
   it('are the same for the same seed, and say what is heard in them', () => {
     const [one, again] = [mixWindow(lessons, classes, uniform(4)), mixWindow(lessons, classes, uniform(4))];
     expect(one).toEqual(again);
