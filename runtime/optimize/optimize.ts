@@ -14,6 +14,7 @@ import { fuseQuantized } from './passes/fuse-quantized.js';
 import { fuseSilu } from './passes/fuse-silu.js';
 import { hoistFunctions } from './passes/hoist-functions.js';
 import { hoistTransposes } from './passes/hoist-transposes.js';
+import { joinConvolutions } from './passes/join-convolutions.js';
 import { joinTables } from './passes/join-tables.js';
 import { recognizeAttention, writeTransposed } from './passes/recognize-attention.js';
 import { recognizeGelu } from './passes/recognize-gelu.js';
@@ -76,5 +77,5 @@ export function optimize(graph: Graph): Graph {
   const quantized = untilStable(sequence(core, [recognizeScaledProducts, fuseSilu, hoistFunctions, hoistTransposes, foldQuantization]), [removeIdentities, removeDuplicates]);
   const float = untilStable(quantized, [(g) => foldWeightDequantize(g, { all: true }), foldConstants, foldAffine, removeIdentities]);
   const rows = sequence(float, [recognizeGelu, recognizeNormalization, recognizeAttention, simplifyViews, removeIdentities, writeTransposed]);
-  return sequence(rows, [recognizeTernary, joinTables, fuseQuantized, decomposeQuantization, fuseActivations, fuseBinary, simplifyViews, removeIdentities]);
+  return sequence(rows, [recognizeTernary, joinTables, fuseQuantized, decomposeQuantization, fuseActivations, joinConvolutions, fuseBinary, simplifyViews, removeIdentities]);
 }

@@ -6,7 +6,8 @@ import { recordOf } from '../../ops/registry.js';
 /** JSON has no int64, and makes one thing of NaN and both infinities. */
 const told = (_: string, value: unknown): unknown => (typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value)) ? `${value} ${typeof value}` : value);
 
-const attributesOf = (node: Node): string => JSON.stringify([...node.attributes].sort(([a], [b]) => (a < b ? -1 : 1)), told);
+/** A node's attributes as text: the same text for the same ones. */
+export const attributesOf = (node: Node): string => JSON.stringify([...node.attributes].sort(([a], [b]) => (a < b ? -1 : 1)), told);
 
 /** Nodes of one operator with the same inputs: the first one, and once there is a second one the outputs by attributes. */
 interface Alike {

@@ -15,6 +15,7 @@ import { foldWeightDequantize } from '../../../runtime/optimize/passes/fold-weig
 import { fuseActivations } from '../../../runtime/optimize/passes/fuse-activations.js';
 import { fuseBinary } from '../../../runtime/optimize/passes/fuse-binary.js';
 import { hoistFunctions } from '../../../runtime/optimize/passes/hoist-functions.js';
+import { joinConvolutions } from '../../../runtime/optimize/passes/join-convolutions.js';
 import { fuseSilu } from '../../../runtime/optimize/passes/fuse-silu.js';
 import { recognizeAttention, writeTransposed } from '../../../runtime/optimize/passes/recognize-attention.js';
 import { recognizeGelu } from '../../../runtime/optimize/passes/recognize-gelu.js';
@@ -119,6 +120,22 @@ const rows: readonly Row[] = [
       v: randomTensor([4, x[1], 1, 1], 1), w: fromNumbers('float32', [2, 4, 1, 1], [1, -1, 0, 1, -2, 0, 2, 2]),
     }),
     ops: { Transpose: 2, NhwcConv: 1, Threshold: 1, ConvQ8F32: 1 },
+  },
+  {
+    name: 'joinConvolutions makes one layer of the heads of a map, with and without bias', prepare: toChannelsLast, pass: joinConvolutions,
+    spec: spec([
+      node('Relu', ['x'], ['m']), node('Conv', ['m', 'w', 'b'], ['h0']), node('Conv', ['m', 'v'], ['h1']), node('Conv', ['m', 'u', 'c'], ['h2']), node('Concat', ['h2', 'h0', 'h1'], ['y'], { axis: 1 }),
+    ], ['y'], { ...weights, v: randomTensor([1, 3, 1, 1], 3), u: randomTensor([9, 3, 1, 1], 4), c: randomTensor([9], 5) }),
+    ops: { Unary: 1, Transpose: 2, NhwcConv: 1, StridedSlice: 3, Concat: 1 },
+  },
+  {
+    name: 'joinConvolutions leaves layers apart that fill their vectors, differ, or are outputs', prepare: (graph) => fuseActivations(toChannelsLast(graph)), pass: joinConvolutions,
+    spec: spec([
+      node('Conv', ['x', 'p'], ['h0']), node('Conv', ['x', 'q'], ['h1']), node('Concat', ['h0', 'h1'], ['y0'], { axis: 1 }),
+      node('Conv', ['x', 'w', 'b'], ['h2']), node('Relu', ['h2'], ['h3']), node('Conv', ['x', 'u'], ['h4']), node('Concat', ['h3', 'h4'], ['y1'], { axis: 1 }),
+      node('Conv', ['x', 'v'], ['h5']), node('Concat', ['h5', 'x'], ['y2'], { axis: 1 }),
+    ], ['y0', 'y1', 'y2'], { ...weights, p: randomTensor([16, 3, 1, 1], 3), q: randomTensor([32, 3, 1, 1], 4), u: randomTensor([6, 3, 1, 1], 5), v: randomTensor([40, 3, 1, 1], 6) }),
+    ops: { Transpose: 4, NhwcConv: 5, Concat: 3 },
   },
   {
     name: 'removeIdentities', pass: removeIdentities,
