@@ -18,7 +18,7 @@ import { Lifecycle, type StopFailure } from '../runtime/lifecycle.js';
 import type { Journal } from './ota/journal.js';
 import { diskCodes } from './ota/failure.js';
 import { openJournal, type OpenJournal } from './ota/open-journal.js';
-import { openLedger } from './outbox/ledger.js';
+import { openLedger, openMemoryLedger } from './outbox/ledger.js';
 import { Outbox } from './outbox/outbox.js';
 import { systemBootClock, systemClock, type BootClock, type Clock } from './platform/clock.js';
 import { credentialFile } from './platform/credentials.js';
@@ -98,6 +98,7 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
     const outbox = new Outbox({
       open: () => openOrRenew(join(folder.path, 'outbox.db'), { durability: 'normal', maxBytes: config.outbox.max_bytes * FILE_OVERHEAD }, damaged),
       ledger: () => openLedger(join(folder.path, 'outbox.ledger')),
+      memoryLedger: () => openMemoryLedger(folder.path, deps.env ?? process.env),
       maxBytes: config.outbox.max_bytes, boot: bootClock,
       onFault: (error) => faults.raise('outbox', error),
       onRecovered: () => { for (const code of ['E_DISK_FULL', 'E_STATE_READ_ONLY', 'E_STATE', 'E_STATE_LOCKED']) faults.clear('outbox', code); },

@@ -16,7 +16,7 @@ import { ensureSetup, log, root } from './lib/setup.mjs';
 const NOBODY = 65_534;
 const DEVICE = ['--fleet', 'demo'];
 /** What systemd would make and hand over. */
-const ENVIRONMENT = { STATE_DIRECTORY: '/var/lib/sterna', CACHE_DIRECTORY: '/var/cache/sterna', CREDENTIALS_DIRECTORY: '/run/credentials/sternad.service', NODE_ENV: 'production' };
+const ENVIRONMENT = { STATE_DIRECTORY: '/var/lib/sterna', CACHE_DIRECTORY: '/var/cache/sterna', RUNTIME_DIRECTORY: '/run/sterna', CREDENTIALS_DIRECTORY: '/run/credentials/sternad.service', NODE_ENV: 'production' };
 
 const sleep = (ms) => new Promise((wake) => { setTimeout(wake, ms); });
 const sha256 = (path) => createHash('sha256').update(readFileSync(path)).digest('hex');
@@ -97,7 +97,7 @@ class Device {
 
   /** What systemd does before it starts the unit's program. */
   prepare() {
-    for (const folder of ['var/lib/sterna', 'var/cache/sterna']) {
+    for (const folder of ['var/lib/sterna', 'var/cache/sterna', 'run/sterna']) {
       mkdirSync(this.debian.at(folder), { recursive: true, mode: 0o700 });
       chownSync(this.debian.at(folder), NOBODY, NOBODY);
     }

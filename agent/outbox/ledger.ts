@@ -4,9 +4,12 @@
  * far the sequence went, what is only in memory, and what was dropped. On a file system that copies on write, or on a read-only one, writing may
  * fail; the outbox then goes on without it.
  */
+import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fdatasyncSync, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { crc32c } from '../contracts/index.js';
+import { sumOf, type Tally } from './policy.js';
 
 const count = z.number().int().nonnegative();
 
@@ -51,6 +54,71 @@ export function openLedger(path: string): Ledger | null {
     if (fd !== null) discard(fd);
     return null;
   }
+}
+
+/**
+ * The ledger on the disk, and one in a file system in memory, which outlives the process but not the machine. While windows are held back from a disk
+ * that works, only the latter is written; while the disk fails, both are. So of equal epochs the one in memory is the newer.
+ */
+export class Ledgers {
+  readonly #disk: Ledger | null;
+  readonly #memory: Ledger | null;
+  /** Whether the disk's may say that something waits. */
+  #diskUsed = true;
+
+  constructor(disk: Ledger | null, memory: Ledger | null) {
+    this.#disk = disk;
+    this.#memory = memory;
+  }
+
+  /** Whether an earlier process had no ledger on the disk. */
+  get fresh(): boolean {
+    return this.#disk === null || this.#disk.fresh;
+  }
+
+  /** What windows that are held back need. */
+  get inMemory(): Ledger | null {
+    return this.#memory;
+  }
+
+  read(): LedgerRecord | null {
+    const [disk, memory] = [this.#disk?.read() ?? null, this.#memory?.read() ?? null];
+    return memory !== null && memory.epoch >= (disk?.epoch ?? 0) ? memory : disk;
+  }
+
+  /** @param durable for a ledger on the disk: whether the record must survive a power cut @returns false when it is not written where it has to be */
+  write(record: LedgerRecord, { toDisk, durable }: { toDisk: boolean; durable: boolean }): boolean {
+    const noted = this.#memory?.write(record, false) ?? false;
+    if (!toDisk) return noted;
+    this.#diskUsed = true;
+    return this.#disk?.write(record, durable) ?? false;
+  }
+
+  /** Writes that nothing waits any more. */
+  settle(record: LedgerRecord): void {
+    this.write(record, { toDisk: this.#diskUsed, durable: false });
+    this.#diskUsed = false;
+  }
+
+  close(): void {
+    this.#disk?.close();
+    this.#memory?.close();
+  }
+}
+
+/** What was lost with a process that was killed while messages were only in memory. */
+export function lossesOf({ dropped, waiting }: LedgerRecord): Tally {
+  return sumOf(new Map(Object.entries(dropped)), new Map(Object.entries(waiting).map(([name, n]) => [`${name}/restart`, n])));
+}
+
+/**
+ * Opens the ledger that belongs to a state folder in the runtime folder of systemd (RUNTIME_DIRECTORY) or of the user (XDG_RUNTIME_DIR), which are in
+ * memory and end with the boot; null where there is none.
+ */
+export function openMemoryLedger(stateFolder: string, env: NodeJS.ProcessEnv): Ledger | null {
+  const folder = env['RUNTIME_DIRECTORY']?.split(':')[0] ?? env['XDG_RUNTIME_DIR'];
+  const of = createHash('sha256').update(resolve(stateFolder)).digest('hex').slice(0, 16);
+  return folder === undefined || folder === '' ? null : openLedger(join(folder, `sterna-outbox-${of}.ledger`));
 }
 
 /** Empties a file that was begun but could not be filled, so that the next start does not take it for a ledger. */

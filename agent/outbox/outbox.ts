@@ -9,7 +9,7 @@ import { encodePayload, telemetrySchema, type TelemetryWindow } from '../contrac
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import { bootMoment, elapsedSince, type BootClock, type BootMoment } from '../platform/clock.js';
 import { openDatabase, type Sqlite } from '../platform/database.js';
-import type { Ledger, LedgerRecord } from './ledger.js';
+import { Ledgers, lossesOf, type Ledger, type LedgerRecord } from './ledger.js';
 import { addTo, rankOf, sumOf, type DropReason, type OutboxClass, type Tally } from './policy.js';
 import { MessageStore, spanOf, type IdRange, type StoredMessage, type StoreState, type WindowSpan } from './store.js';
 
@@ -21,6 +21,8 @@ export interface OutboxOptions {
   maxBytes: number;
   /** Opens the ledger; null where the disk does not allow one. */
   ledger: () => Ledger | null;
+  /** Opens a ledger in a file system in memory, with which windows are held back from the disk while they are delivered; null where there is none. */
+  memoryLedger?: () => Ledger | null;
   boot: BootClock;
   onFault: (error: CodedError) => void;
   /** Called when the disk can be written again after a fault. */
@@ -36,6 +38,8 @@ export interface WindowNumber {
 /** Upper bound of the store in memory. */
 const MEMORY_BYTES = 2 * 1024 * 1024;
 const RETRY_MS = { base: 1000, cap: 60_000 };
+/** Windows are held back from the disk until one waits for so long, or they have so many bytes. Of QoS 0 the next ping tells that it arrived. */
+const HELD = { ms: 120_000, bytes: 256 * 1024 };
 /**
  * How many numbers of the sequence are reserved with one durable write. After a power cut the sequence goes on above all reserved numbers, because
  * they may have been used.
@@ -51,7 +55,9 @@ export class Outbox {
   readonly #toDelete = new Map<number, DropReason | null>();
   /** Losses that are counted, but not yet on the disk. */
   readonly #dropped: Tally = new Map();
-  readonly #ledger: Ledger | null;
+  readonly #ledgers: Ledgers;
+  /** Whether messages arrive at the broker as they come. The pump says it. */
+  delivering = false;
   #disk: MessageStore | null = null;
   #memory: MessageStore | null = null;
   /** The newest state, on the disk or ahead of it; null when the database was never open. */
@@ -76,8 +82,8 @@ export class Outbox {
   constructor(options: OutboxOptions) {
     this.#options = options;
     this.#age = { ageMs: 0, moment: bootMoment(options.boot) };
-    this.#ledger = options.ledger();
-    this.#inherited = this.#ledger?.read() ?? null;
+    this.#ledgers = new Ledgers(options.ledger(), options.memoryLedger?.() ?? null);
+    this.#inherited = this.#ledgers.read();
     this.#lastEpoch = this.#inherited?.epoch ?? 0;
     this.#onDisk(() => undefined);
     if (this.#state === null) this.#nextId = unknownId();
@@ -99,7 +105,7 @@ export class Outbox {
       if (made.window.stream_id !== number.stream_id || made.window.seq !== number.seq) made = this.#prepare(make, number);
       return made.stored;
     };
-    const written = this.#onDisk((disk) => {
+    const written = !this.#canHold() && this.#onDisk((disk) => {
       const number = this.#number();
       if (number === null || this.#state === null) throw new AgentError('E_INTERNAL', 'The outbox is open and has no sequence');
       const stored = useNumber(number);
@@ -161,7 +167,7 @@ export class Outbox {
 
   /** Tries the disk again when something waits for it and the back-off is over. This costs little when nothing waits. */
   retry(): void {
-    if (this.#failing !== null || this.#unsettled) this.#onDisk(() => undefined);
+    if (this.#failing !== null || (this.#unsettled && !this.#holding())) this.#onDisk(() => undefined);
   }
 
   /** Bytes and number of stored messages. `in_memory` of them are not on the disk. */
@@ -194,10 +200,10 @@ export class Outbox {
   close(): void {
     if (this.#closed) return;
     this.#failing = null;
-    this.#onDisk((disk) => this.#commit(disk, { reserved_seq: this.#state?.next_seq ?? 0 }, () => undefined, true));
+    this.#onDisk((disk) => this.#commit(disk, { reserved_seq: this.#state?.next_seq ?? 0, held: false }, () => undefined, true));
     this.#disk?.close();
     this.#memory?.close();
-    this.#ledger?.close();
+    this.#ledgers.close();
     this.#disk = null;
     this.#memory = null;
     this.#closed = true;
@@ -238,7 +244,7 @@ export class Outbox {
   /** Changes the database and the state in one transaction. `#state` changes only when the transaction is on the disk. */
   #commit(disk: MessageStore, change: Partial<StoreState>, work: () => void, durable = false): void {
     const moment = bootMoment(this.#options.boot);
-    const base = this.#state ?? { stream_id: randomUUID(), next_seq: 0, reserved_seq: 0, ledger_epoch: this.#lastEpoch, merged: 0 };
+    const base = this.#state ?? { stream_id: randomUUID(), next_seq: 0, reserved_seq: 0, held: false, ledger_epoch: this.#lastEpoch, merged: 0 };
     const state = { ...base, next_id: this.#nextId, age_ms: Math.round(this.#ageNow()), boot: moment.boot, boot_ms: moment.ms, ...change };
     disk.commit(state, work, durable);
     this.#state = state;
@@ -283,7 +289,7 @@ export class Outbox {
     this.#age = { ageMs, moment: bootMoment(this.#options.boot) };
     this.#nextId = Math.max(this.#nextId, saved?.next_id ?? 0, store.lastId() + 1);
     // Without a ledger nobody could have noted which messages were sent while they could not be marked, so all of them may have been sent.
-    if (this.#ledger === null || this.#ledger.fresh) this.#sentThrough = store.lastId();
+    if (this.#ledgers.fresh) this.#sentThrough = store.lastId();
     if (saved !== null) this.#state = this.#resume(saved, elapsedMs !== null);
     else for (const [key, n] of this.#inherited === null ? [] : lossesOf(this.#inherited)) addTo(this.#dropped, key, n);
     this.#inherited = null;
@@ -295,8 +301,10 @@ export class Outbox {
    */
   #resume(saved: StoreState, sameBoot: boolean): StoreState {
     const inherited = this.#inherited !== null && this.#inherited.epoch > saved.ledger_epoch ? this.#inherited : null;
+    // Numbers of windows that were held back are in the ledger in memory alone. Where it is gone, all that were reserved may have been used.
+    const complete = sameBoot && (!saved.held || this.#ledgers.inMemory?.read()?.stream_id === saved.stream_id);
     const known = inherited?.stream_id === saved.stream_id ? Math.max(saved.next_seq, inherited.next_seq) : saved.next_seq;
-    const next = sameBoot ? known : Math.max(known, saved.reserved_seq);
+    const next = complete ? known : Math.max(known, saved.reserved_seq);
     addTo(this.#dropped, 'summary/restart', next - known);
     if (inherited !== null) {
       for (const [key, n] of lossesOf(inherited)) addTo(this.#dropped, key, n);
@@ -324,7 +332,28 @@ export class Outbox {
     this.#unsettled = false;
     this.#lastEpoch = epoch;
     this.#epoch = null;
-    this.#ledger?.write({ epoch, stream_id: this.#state?.stream_id ?? null, next_seq: this.#state?.next_seq ?? 0, sent_through: 0, waiting: {}, dropped: {} }, false);
+    this.#ledgers.settle({ epoch, stream_id: this.#state?.stream_id ?? null, next_seq: this.#state?.next_seq ?? 0, sent_through: 0, waiting: {}, dropped: {} });
+  }
+
+  /** Whether what waits for the disk are only windows that were held back from it, of which none has waited for long. */
+  #holding(): boolean {
+    if (!this.delivering || this.#failing !== null || this.#ledgers.inMemory === null || this.#toDelete.size + this.#dropped.size + this.#sentThrough > 0) return false;
+    const oldestMs = this.#memory?.oldestMs() ?? null;
+    return oldestMs === null || this.#memory === null || (this.#memory.usage().bytes < Math.min(HELD.bytes, this.#options.maxBytes / 8) && this.#ageNow() - oldestMs < HELD.ms);
+  }
+
+  /** Whether the next window may be held back. Its number is then reserved on the disk, to which nothing that is held back moves for that. */
+  #canHold(): boolean {
+    const [disk, state] = [this.#disk, this.#state];
+    if (disk === null || state === null || this.#loose !== null || !this.#holding()) return false;
+    if (state.held && state.next_seq < state.reserved_seq) return true;
+    try {
+      this.#commit(disk, { reserved_seq: state.next_seq + RESERVED_NUMBERS, held: true }, () => undefined, true);
+      return true;
+    } catch (error) {
+      this.#failed(toCodedError(error));
+      return false;
+    }
   }
 
   #keepInMemory(message: StoredMessage): void {
@@ -340,7 +369,6 @@ export class Outbox {
   }
 
   #discard(id: number, reason: DropReason | null): void {
-    this.#handed.delete(id);
     if (this.#memory?.has(id) === true) {
       this.#memory.commit(null, () => this.#memory?.delete(id, reason));
       this.#writeLedger();
@@ -348,28 +376,24 @@ export class Outbox {
       this.#toDelete.set(id, reason);
       this.#unsettled = true;
     }
+    this.#handed.delete(id); // Not before: what moves to the disk with it would make room by dropping it, and count it as lost.
   }
 
   /** @param nextSeq a number that is about to be used; when this returns true, it is durable */
   #writeLedger(nextSeq?: number): boolean {
-    if (this.#ledger === null || this.#closed) return false;
+    if (this.#closed) return false;
     const [state, inherited] = [this.#state, this.#inherited];
     this.#epoch ??= this.#lastEpoch + 1;
     const dropped = sumOf(this.#dropped, this.#memory?.dropped ?? new Map(), inherited === null ? new Map() : lossesOf(inherited));
-    return this.#ledger.write({
+    return this.#ledgers.write({
       epoch: this.#epoch,
       stream_id: state?.stream_id ?? inherited?.stream_id ?? null,
       next_seq: nextSeq ?? state?.next_seq ?? inherited?.next_seq ?? 0,
       sent_through: Math.max(this.#sentThrough, inherited?.sent_through ?? 0),
       waiting: Object.fromEntries(this.#memory?.units() ?? []),
       dropped: Object.fromEntries(dropped),
-    }, nextSeq !== undefined);
+    }, { toDisk: !this.#holding(), durable: nextSeq !== undefined });
   }
-}
-
-/** What was lost with a process that was killed while the disk could not be written. */
-function lossesOf({ dropped, waiting }: LedgerRecord): Tally {
-  return sumOf(new Map(Object.entries(dropped)), new Map(Object.entries(waiting).map(([name, n]) => [`${name}/restart`, n])));
 }
 
 function lossReason(code: string | undefined): DropReason {

@@ -64,6 +64,7 @@ export class OutboxPump {
 
   /** Sends what may be sent. This costs little when there is nothing to send, and never throws. */
   kick(): void {
+    this.#outbox.delivering = this.#link.connected;
     if (this.#link.connected) this.#guard(() => this.#sendSome());
   }
 

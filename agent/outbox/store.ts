@@ -36,6 +36,8 @@ const stateSchema = z.object({
   next_seq: z.number(),
   /** Where the sequence goes on after a power cut. It is durable, and never below `next_seq`. */
   reserved_seq: z.number(),
+  /** Whether windows may have numbers, up to `reserved_seq`, that are in the ledger in memory and not here. */
+  held: z.boolean().default(false),
   next_id: z.number(),
   /** What the outbox's clock showed at the moment `boot`, `boot_ms` of the boot clock. */
   age_ms: z.number(),
@@ -133,6 +135,11 @@ export class MessageStore {
 
   lastId(): number {
     return this.#db.prepare<[], { id: number | null }>('SELECT MAX(id) AS id FROM message').get()?.id ?? 0;
+  }
+
+  /** When the oldest message was stored, by the outbox's clock; null without any. */
+  oldestMs(): number | null {
+    return this.#db.prepare<[], { ms: number | null }>('SELECT MIN(stored_ms) AS ms FROM message').get()?.ms ?? null;
   }
 
   /** Bytes and number of the messages. */
