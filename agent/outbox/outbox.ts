@@ -1,8 +1,9 @@
 /**
  * Stores and forwards. Every message to the broker is written to SQLite first and deleted when the broker has it, so a restart or an outage loses
- * nothing that fits. While the disk is full or read-only, the same store in memory takes over, with a smaller cap; when the disk can be written
- * again, which is tried with back-off, everything moves to the disk. What does not fit is dropped by class and counted by reason, and telemetry
- * windows are merged before they are dropped.
+ * nothing that fits. Windows that are delivered at once are held back from the disk instead (A-067), and a kill loses those that had not arrived.
+ * While the disk is full or read-only, the same store in memory takes over, with a smaller cap; when the disk can be written again, which is tried
+ * with back-off, everything moves to the disk. What does not fit is dropped by class and counted by reason, and telemetry windows are merged before
+ * they are dropped.
  */
 import { randomInt, randomUUID } from 'node:crypto';
 import { encodePayload, telemetrySchema, type TelemetryWindow } from '../contracts/index.js';
@@ -338,8 +339,10 @@ export class Outbox {
   /** Whether what waits for the disk are only windows that were held back from it, of which none has waited for long. */
   #holding(): boolean {
     if (!this.delivering || this.#failing !== null || this.#ledgers.inMemory === null || this.#toDelete.size + this.#dropped.size + this.#sentThrough > 0) return false;
-    const oldestMs = this.#memory?.oldestMs() ?? null;
-    return oldestMs === null || this.#memory === null || (this.#memory.usage().bytes < Math.min(HELD.bytes, this.#options.maxBytes / 8) && this.#ageNow() - oldestMs < HELD.ms);
+    const memory = this.#memory;
+    const oldestMs = memory?.oldestMs() ?? null;
+    if (memory === null || oldestMs === null) return true;
+    return memory.usage().bytes < Math.min(HELD.bytes, this.#options.maxBytes / 8) && this.#ageNow() - oldestMs < HELD.ms;
   }
 
   /** Whether the next window may be held back. Its number is then reserved on the disk, to which nothing that is held back moves for that. */

@@ -87,7 +87,7 @@ export class OutboxPump {
     return taken;
   }
 
-  /** Notes that the messages are sent before it sends them. A kill in between costs a second delivery, but never loses a window. */
+  /** Notes that the messages are sent before it sends them. A kill in between costs a second delivery, but loses no window that is on the disk. */
   #sendAll(messages: readonly OutboxMessage[], backfill: boolean): void {
     if (messages.length > 0) this.#outbox.handOver(messages);
     for (const message of messages) this.#send(message, backfill);
