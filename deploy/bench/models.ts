@@ -7,14 +7,17 @@ import { inferShapes } from '../../runtime/infer/infer.js';
 import { parseModel } from '../../runtime/onnx/parse.js';
 import { serializeModel } from '../../runtime/onnx/serialize.js';
 import type { OnnxModel } from '../../runtime/onnx/types.js';
+import { simplifyOnnx } from '../../runtime/optimize/optimize.js';
 import { foldWeightDequantize } from '../../runtime/optimize/passes/fold-weight-dequantize.js';
 import { modelInputs } from '../../runtime/quantize/prepare/read-model.js';
 import { quantizeModel } from '../../runtime/quantize/quantize.js';
 import { runtimeVersion } from '../../runtime/version.js';
 import { readSamples } from '../compress/samples.js';
 import { fixOpenSizes } from '../compress/shapes.js';
+import { fixValues } from '../compress/values.js';
 import { hashModules, sha256, writeCached } from '../demo/files.js';
 import { DeployError } from '../errors.js';
+import { knownInputs } from './known-inputs.js';
 import { generatedNets } from './nets.js';
 import type { LowBitFormat, ModelFormat } from './report.js';
 
@@ -79,7 +82,9 @@ export async function prepareModel({ name, source }: Pick<BenchModel, 'name' | '
   try {
     const original = source === 'generated' ? undefined : join(options.folder ?? '', `${name}.onnx`);
     const read = original === undefined ? generate(name) : await readFile(original);
-    const { model: bytes } = await fixOpenSizes(read, {});
+    const { sizes, values } = knownInputs(name);
+    const { model: sized } = await fixOpenSizes(fixValues(read, values), sizes);
+    const bytes = Object.keys(values).length === 0 ? sized : withoutBranches(sized);
     const unchanged = original !== undefined && bytes === read;
     const parsed = parseModel(bytes);
     const has = (op: string): boolean => parsed.graph.nodes.some((node) => node.op === op);
@@ -114,6 +119,9 @@ function generate(name: string): Uint8Array {
 function expandWeights(model: OnnxModel): Uint8Array {
   return serializeModel(graphToOnnx(inferShapes(foldWeightDequantize(inferShapes(graphFromOnnx(model))))));
 }
+
+/** The nodes that are run, where inputs have values that decide branches: onnxruntime 1.30 fails to inline some of them itself. */
+const withoutBranches = (model: Uint8Array): Uint8Array => serializeModel(graphToOnnx(inferShapes(simplifyOnnx(graphFromOnnx(parseModel(model))))));
 
 /** A derived model, in the cache under its own hash. */
 async function keep(cache: string, name: string, bytes: Uint8Array): Promise<string> {

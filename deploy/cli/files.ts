@@ -3,7 +3,9 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { messageOf } from '../../runtime/errors.js';
 import { withFilesBeside } from '../../runtime/model-file.js';
+import { fixValues } from '../compress/values.js';
 import { DeployError } from '../errors.js';
+import type { InputOptions } from './options.js';
 
 const unreadable = (path: string, cause: unknown, code: 'E_FILE' | 'E_TLS' = 'E_FILE'): DeployError => new DeployError(code, `${path} cannot be read: ${messageOf(cause)}`, { cause, details: { path } });
 
@@ -27,6 +29,9 @@ export function readSmallFile(path: string, code?: 'E_FILE' | 'E_TLS'): Buffer {
 
 /** A model, with the data that it keeps in files beside it. @throws DeployError E_FILE; RuntimeError E_MODEL_FILE, E_MODEL_LIMIT, E_MODEL_MALFORMED */
 export const readModelInput = async (path: string): Promise<Uint8Array> => withFilesBeside(await readInputFile(path), path);
+
+/** A model whose inputs have the values that options give them. @throws as `readModelInput`; RuntimeError E_OPTION */
+export const readChosenModel = async (path: string, { value, shape, symbol }: InputOptions): Promise<Uint8Array> => fixValues(await readModelInput(path), value, { shapes: shape, symbols: symbol });
 
 /** A JSON file. @throws DeployError E_FILE, E_USAGE */
 export async function readJson(path: string): Promise<unknown> {

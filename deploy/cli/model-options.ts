@@ -5,10 +5,10 @@ import { readAnchors } from '../evaluate/anchors.js';
 import { readClassNames } from '../evaluate/truth.js';
 import type { ModelOptions } from '../run/recognize.js';
 import type { SizedModelOptions } from '../run/open.js';
-import { addShapeOptions, chosenSizes, deviations, integer, numbers, type ShapeOptions } from './options.js';
+import { addInputOptions, chosenSizes, deviations, integer, numbers, type InputOptions } from './options.js';
 
 /** Options of `addModelOptions`, as they are on the command line: labels and anchors are files. */
-export interface ModelArguments extends Omit<ModelOptions, 'labels' | 'anchors'>, ShapeOptions {
+export interface ModelArguments extends Omit<ModelOptions, 'labels' | 'anchors'>, InputOptions {
   labels?: string;
   anchors?: string;
 }
@@ -17,7 +17,7 @@ const parts = ['decoder', 'labels', 'mean', 'std', 'channels', 'fit', 'score', '
 
 /** Adds what a user states of a model instead of what would be assumed; `--kind` is the command's own. */
 export function addModelOptions(command: Command): Command {
-  return addShapeOptions(command
+  return addInputOptions(command
     .addOption(new Option('--decoder <family>', 'of a model: how the outputs of a detector are read').choices(decoderNames))
     .option('--labels <file>', 'of a model: names of the classes, one per line')
     .addOption(new Option('--mean <values>', 'of a model: subtracted from each 0..255 value; one, or one a channel').argParser(numbers))
@@ -32,15 +32,15 @@ export function addModelOptions(command: Command): Command {
 
 /** The names of the options that were given, without dashes. */
 export function statedOptions(given: Omit<ModelArguments, 'kind'>): string[] {
-  const sizes = (['shape', 'symbol'] as const).filter((name) => Object.keys(given[name]).length > 0);
+  const sizes = (['shape', 'symbol', 'value'] as const).filter((name) => Object.keys(given[name]).length > 0);
   return [...parts.filter((name) => given[name] !== undefined), ...sizes];
 }
 
 /** What was stated, with its files read. @throws DeployError E_FILE, RuntimeError E_INPUT */
 export async function modelOptions(given: ModelArguments): Promise<SizedModelOptions> {
-  const { kind, decoder, mean, std, channels, fit, score, iou, keypoints } = given;
+  const { kind, decoder, mean, std, channels, fit, score, iou, keypoints, shape, symbol, value } = given;
   return {
-    kind, decoder, mean, std, channels, fit, score, iou, keypoints, sizes: chosenSizes(given),
+    kind, decoder, mean, std, channels, fit, score, iou, keypoints, sizes: chosenSizes(given), values: { shape, symbol, value },
     labels: given.labels === undefined ? undefined : await readClassNames(given.labels),
     anchors: given.anchors === undefined ? undefined : await readAnchors(given.anchors),
   };

@@ -119,8 +119,27 @@ export function addShapeOptions(command: Command): Command {
     .option('--symbol <name=size>', 'size of a named open dimension, e.g. height=320; may be repeated', symbolArgument, {});
 }
 
-/** The shape part of a command's options. */
-export const chosenSizes = ({ shape, symbol }: ShapeOptions): ChosenSizes => ({ shapes: shape, symbols: symbol });
+/** Options of `addInputOptions`. */
+export interface InputOptions extends ShapeOptions {
+  value: Record<string, readonly number[]>;
+}
+
+function valueArgument(text: string, previous: InputOptions['value']): InputOptions['value'] {
+  const expected = 'NAME=16000, or numbers separated by commas,';
+  const [name, list] = named(text, expected);
+  const values = list.split(',').map((item) => (item.trim() === '' ? NaN : Number(item)));
+  if (values.some(Number.isNaN)) throw new InvalidArgumentError(`Expected ${expected} but received ${text}`);
+  return { ...previous, [name]: values };
+}
+
+/** Adds --shape, --symbol and --value: all that may be stated of a model's inputs. */
+export function addInputOptions(command: Command): Command {
+  return addShapeOptions(command)
+    .option('--value <name=numbers>', 'numbers that an input always has, e.g. sr=16000: one for all of its elements, or one for each, separated by commas; it becomes a constant of the model; may be repeated', valueArgument, {});
+}
+
+/** The shape part of a command's options. An input that is a constant has no size to choose any more. */
+export const chosenSizes = ({ shape, symbol, value = {} }: ShapeOptions & Partial<InputOptions>): ChosenSizes => ({ shapes: Object.fromEntries(Object.entries(shape).filter(([name]) => !Object.hasOwn(value, name))), symbols: symbol });
 
 /** What was stated of the options of `addPictureOptions`. */
 export const statedPictureOptions = ({ mean, std, channels, fit }: Partial<PictureOptions>): Partial<PictureOptions> =>

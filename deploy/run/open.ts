@@ -7,8 +7,9 @@ import { DeployError } from '../errors.js';
 import type { ChosenSizes } from '../../runtime/graph/open-dimensions.js';
 import type { DescribeHints } from '../../runtime/kinds/kind.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
-import { readModelInput, readJson } from '../cli/files.js';
+import { readChosenModel, readModelInput, readJson } from '../cli/files.js';
 import { fixOpenSizes } from '../compress/shapes.js';
+import type { InputOptions } from '../cli/options.js';
 import { unpackedPipeline } from '../package/build.js';
 import { describePipeline } from '../package/describe.js';
 import type { StageModels } from '../package/describe.js';
@@ -28,6 +29,8 @@ const pipelineFile = z.object({
 export interface SizedModelOptions extends ModelOptions {
   /** For dimensions that the file leaves open. */
   sizes: ChosenSizes;
+  /** Of inputs that are not fed. */
+  values?: InputOptions;
 }
 
 /** A model as the pipeline that it is recognized as. */
@@ -44,8 +47,8 @@ export interface PreparedModel {
  * Reads a model, gives it its sizes, and recognizes what it is.
  * @throws DeployError E_FILE, E_USAGE, RuntimeError E_OPTION, E_MODEL_*
  */
-export async function prepareModel(path: string, { sizes, ...options }: SizedModelOptions, engine?: EngineName): Promise<PreparedModel> {
-  const { model, notes } = await fixOpenSizes(await readModelInput(path), sizes);
+export async function prepareModel(path: string, { sizes, values, ...options }: SizedModelOptions, engine?: EngineName): Promise<PreparedModel> {
+  const { model, notes } = await fixOpenSizes(await (values === undefined ? readModelInput(path) : readChosenModel(path, values)), sizes);
   const { kind, description, assumptions } = await recognizeModel(model, options, engine);
   return { kind, description, models: { [modelKinds[kind]]: model }, hints: hintsOf(options), notes: [...notes, ...assumptions] };
 }

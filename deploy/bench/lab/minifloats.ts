@@ -21,6 +21,7 @@ import { pictureOf } from '../../run/recognize.js';
 import type { Absent, Bar } from '../bars.js';
 import { readFaces } from './faces.js';
 import type { LabBenchOptions } from './options.js';
+import { knownInputs } from '../known-inputs.js';
 import { fed, picturesOf } from '../pictures.js';
 import { answers, detectorTask, verification } from './pruning.js';
 
@@ -72,7 +73,7 @@ async function feedsOf(name: string, model: Uint8Array, shapes: Readonly<Record<
 
 async function modelBar(name: string, options: Options): Promise<Bar> {
   const stored = await readFile(join(options.models, `${name}.onnx`));
-  const shapes: Readonly<Record<string, readonly number[]>> = name.startsWith('silero') ? { input: [1, 576], state: [2, 1, 128] } : {};
+  const { shapes = {} } = knownInputs(name).sizes;
   const model = name.endsWith('_w8') ? floatForm(stored) : stored;
   const feeds = await feedsOf(name, model, shapes, options);
   const outputs = async (bytes: Uint8Array): Promise<Feeds[]> => {

@@ -9,12 +9,12 @@ import { benchModel, profileModel, type BenchResult, type Contender } from '../.
 import { PeakMeter, type PeakRow } from '../../bench/peaks.js';
 import { layerRows, sumByOp, type CostRow, type LayerRow, type OpRow } from '../../bench/profile.js';
 import { chooseShapes, type ChosenShapes } from '../../compress/shapes.js';
-import { readModelInput } from '../files.js';
-import { addShapeOptions, chosenSizes, engineList, integer, isaList, type ShapeOptions } from '../options.js';
+import { readChosenModel } from '../files.js';
+import { addInputOptions, chosenSizes, engineList, integer, isaList, type InputOptions } from '../options.js';
 import { log, reporting } from '../output.js';
 import { formatBytes, formatCount, formatTable } from '../table.js';
 
-interface BenchOptions extends ShapeOptions {
+interface BenchOptions extends InputOptions {
   engine?: EngineName[];
   threads: number;
   runs: number;
@@ -115,10 +115,10 @@ export function register(program: Command): void {
     .option('--isa <list>', 'instruction sets of the native engine, separated by commas; each is measured', isaList)
     .option('--profile', 'also measure every layer of the native engine (with --isa, on the first instruction set), and add up times by operator')
     .option('--layers', 'like --profile, with one line for each layer');
-  addShapeOptions(command)
+  addInputOptions(command)
     .action(
       reporting(async (self: Command, path: string, options: BenchOptions) => {
-        const model = await readModelInput(path);
+        const model = await readChosenModel(path, options);
         const { shapes, notes } = await chooseShapes(model, chosenSizes(options));
         for (const note of notes) log(self, `sterna: ${note}`);
         const engines = await chooseEngines(self, model, options.engine);

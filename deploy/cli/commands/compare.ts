@@ -6,13 +6,14 @@ import { compareModels, type CompareResult } from '../../compress/compare.js';
 import type { PictureOptions } from '../../compress/picture-options.js';
 import { readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
-import { readModelInput } from '../files.js';
-import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, type ShapeOptions } from '../options.js';
+import { fixValues } from '../../compress/values.js';
+import { readChosenModel, readModelInput } from '../files.js';
+import { addInputOptions, addPictureOptions, chosenSizes, engineOption, integer, type InputOptions } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
 import { choosePictures } from '../pictures.js';
 import { formatTable } from '../table.js';
 
-interface CompareOptions extends Partial<PictureOptions>, ShapeOptions {
+interface CompareOptions extends Partial<PictureOptions>, InputOptions {
   engine: EngineName;
   against: EngineName;
   reference?: string;
@@ -53,6 +54,21 @@ function sameInputNames(reference: Uint8Array, shapes: Readonly<Record<string, u
   return modelInputs(reference).every(({ name }) => Object.hasOwn(shapes, name));
 }
 
+/** Either of two models may have an input as a constant already: the values are for the one that does not. */
+async function readModels(path: string, options: CompareOptions): Promise<{ model: Uint8Array; reference: Uint8Array }> {
+  if (options.reference === undefined) {
+    const model = await readChosenModel(path, options);
+    return { model, reference: model };
+  }
+  const [first, second] = [await readModelInput(path), await readModelInput(options.reference)];
+  const has = (model: Uint8Array, name: string): boolean => modelInputs(model).some((input) => input.name === name);
+  const chosen = (own: Uint8Array, other: Uint8Array): Uint8Array => {
+    const value = Object.fromEntries(Object.entries(options.value).filter(([name]) => has(own, name) || !has(other, name)));
+    return fixValues(own, value, { shapes: options.shape, symbols: options.symbol });
+  };
+  return { model: chosen(first, second), reference: chosen(second, first) };
+}
+
 export function register(program: Command): void {
   const command = program
     .command('compare')
@@ -66,10 +82,9 @@ export function register(program: Command): void {
     .option('--min-cosine <x>', 'fail (exit code 1) if the cosine similarity of an output is lower', Number)
     .option('--max-steps <n>', 'fail (exit code 1) if an output differs by more than this many quantization steps', Number)
     .option('--samples <n>', 'use at most n inputs, evenly spread', integer(1), 128);
-  addShapeOptions(addPictureOptions(command)).action(
+  addInputOptions(addPictureOptions(command)).action(
     reporting(async (self, path: string, options: CompareOptions) => {
-      const model = await readModelInput(path);
-      const reference = options.reference === undefined ? model : await readModelInput(options.reference);
+      const { model, reference } = await readModels(path, options);
       const { shapes, notes } = await chooseShapes(model, chosenSizes(options), options.inputs);
       for (const note of notes) log(self, `sterna: ${note}`);
       const pictures = await choosePictures(self, model, shapes, options.inputs, options);

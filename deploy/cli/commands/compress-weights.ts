@@ -10,14 +10,14 @@ import { parseSparsity } from '../../lab/chain/config.js';
 import { minifloatBits, toMinifloats, type MinifloatReport } from '../../lab/methods/minifloats.js';
 import { sparsify, type SparsifyReport } from '../../lab/methods/sparse/sparsify.js';
 import type { Sparsity } from '../../lab/methods/sparse/sweep.js';
-import { readModelInput, writeOutputFile } from '../files.js';
-import { chosenSizes, type ShapeOptions } from '../options.js';
+import { readChosenModel, writeOutputFile } from '../files.js';
+import { chosenSizes, type InputOptions } from '../options.js';
 import { log, type Report } from '../output.js';
 import { choosePictures } from '../pictures.js';
 import { stageProgress } from '../stage-progress.js';
 import { formatBytes, formatTable } from '../table.js';
 
-export interface WeightsOptions extends Partial<PictureOptions>, ShapeOptions {
+export interface WeightsOptions extends Partial<PictureOptions>, InputOptions {
   output: string;
   weights?: string;
   sparsity?: Sparsity;
@@ -103,7 +103,7 @@ export async function compressWeights(self: Command, input: string, options: Wei
   const { weights, sparsity } = options;
   const integers = weights === 'int8' || weights === 'int4';
   const bits = weights === undefined || integers ? undefined : bitsOption(weights);
-  const bytes = await readModelInput(input);
+  const bytes = await readChosenModel(input, options);
   const calibration = await samplesFor(self, bytes, options);
   const sparse = sparsity === undefined && !integers ? undefined : await sparsified(self, bytes, options, calibration);
   if (bits === undefined) {

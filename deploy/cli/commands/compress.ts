@@ -19,8 +19,8 @@ import { chooseShapes } from '../../compress/shapes.js';
 import { warningTexts } from '../../compress/warnings.js';
 import { DeployError } from '../../errors.js';
 import { tuneThresholds, type ThresholdReport } from '../../lab/methods/thresholds.js';
-import { readModelInput, writeOutputFile } from '../files.js';
-import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, positive } from '../options.js';
+import { readChosenModel, writeOutputFile } from '../files.js';
+import { addInputOptions, addPictureOptions, chosenSizes, engineOption, integer, positive } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
 import { choosePictures } from '../pictures.js';
 import { quantizeProgress, stageProgress, type StageProgress } from '../stage-progress.js';
@@ -145,11 +145,11 @@ export function register(program: Command): void {
     .option('--float-heads', 'do not round what the last layers put out (logits, scores, box offsets) to 8 bits: it leaves as floats', false)
     .option('--fine-tune <steps>', 'afterwards, tune the scales for so many steps so that the outputs come closer to those of the float32 model (FAT; no labels; needs onnxruntime-node); kept only if it helps on samples that were not tuned on', integer(1))
     .addOption(engineOption('--engine <engine>', 'engine that runs the calibration; default: onnxruntime if installed, else native'));
-  addShapeOptions(addPictureOptions(command)).action(
+  addInputOptions(addPictureOptions(command)).action(
     reporting(async (self, input: string, given: Omit<CompressOptions, 'calibrate'> & WeightsOptions) => {
       if (given.weights !== undefined || given.sparsity !== undefined) return compressWeights(self, input, given);
       const options = calibrated(given);
-      const bytes = await readModelInput(input);
+      const bytes = await readChosenModel(input, options);
       const { shapes, notes } = await chooseShapes(bytes, chosenSizes(options), options.calibrate);
       for (const note of notes) log(self, `sterna: ${note}`);
       const pictures = await choosePictures(self, bytes, shapes, options.calibrate, options);

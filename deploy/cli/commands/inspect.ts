@@ -3,8 +3,8 @@ import { coresFor, describeCpu } from '../../../kernels/binding/index.js';
 import { openPackage } from '../../../runtime/package/index.js';
 import { reportModel, reportPackage, type ModelReport, type PackageReport } from '../../compress/inspect.js';
 import { chooseShapes } from '../../compress/shapes.js';
-import { readInputFile, readModelInput } from '../files.js';
-import { addShapeOptions, chosenSizes, type ShapeOptions } from '../options.js';
+import { readChosenModel, readInputFile } from '../files.js';
+import { addInputOptions, chosenSizes, type InputOptions } from '../options.js';
 import { log, reporting, type Report } from '../output.js';
 import { formatBytes, formatCount, formatTable } from '../table.js';
 
@@ -70,8 +70,8 @@ function cpuReport(): { json: Record<string, unknown>; text: string } {
   return { json, text };
 }
 
-async function inspect(command: Command, path: string, options: ShapeOptions): Promise<Report> {
-  const bytes = path.endsWith('.sterna') ? await readInputFile(path) : await readModelInput(path);
+async function inspect(command: Command, path: string, options: InputOptions): Promise<Report> {
+  const bytes = path.endsWith('.sterna') ? await readInputFile(path) : await readChosenModel(path, options);
   const cpu = cpuReport();
   // The extension decides: a broken package should be reported as a package, not as a model.
   if (path.endsWith('.sterna')) {
@@ -90,5 +90,5 @@ export function register(program: Command): void {
     .summary('show the contents of a model or package and how this machine runs it')
     .description('Shows the layers of a model with shapes, MACs, parameters, number formats, memory, and the kernel that each layer uses on this CPU.')
     .argument('<file>', 'an ONNX model or a .sterna package');
-  addShapeOptions(command).action(reporting((self: Command, path: string, options: ShapeOptions) => inspect(self, path, options)));
+  addInputOptions(command).action(reporting((self: Command, path: string, options: InputOptions) => inspect(self, path, options)));
 }
