@@ -3,7 +3,7 @@ import { bfloat16ToNumber, float16ToNumber, numberToBfloat16, numberToFloat16 } 
 import type { DeclaredFloat } from '../onnx/declared-floats.js';
 import type { KeptMaps, LayerProfile, Session, SessionStats, SplitRun } from '../session-types.js';
 import type { DataType, Tensor, TensorInfo } from '../tensor.js';
-import { arrayTypes, checkTensor, orderFeeds } from './feeds.js';
+import { arrayTypes, checkTensor } from './feeds.js';
 import { moveInto, type ReusedOutputs } from './outputs.js';
 
 type Feeds = Readonly<Record<string, Tensor>>;
@@ -23,17 +23,16 @@ export function asFloats({ type, dims, data }: Tensor, wanted: DataType): Tensor
   return { type: wanted, dims, data: values };
 }
 
+/** The input or output of this name, or the sequence that the tensor is one of. */
+const portOf = (ports: readonly TensorInfo[], name: string): TensorInfo | undefined =>
+  ports.find((info) => info.name === name) ?? ports.find((info) => info.container !== undefined && name.startsWith(`${info.name}[`));
+
 /** A session whose inputs and outputs of floats have other types than those of the session that computes. */
 class ConvertingSession implements Session {
-  readonly inputs: readonly TensorInfo[];
-  readonly outputs: readonly TensorInfo[];
   readonly split?: SplitRun;
   readonly profile?: (feeds: Feeds, active?: CellMask) => Promise<LayerProfile[]>;
 
-  constructor(private readonly session: Session, typeOf: (info: TensorInfo) => DataType) {
-    const shown = (info: TensorInfo): TensorInfo => ({ ...info, type: typeOf(info) });
-    this.inputs = session.inputs.map(shown);
-    this.outputs = session.outputs.map(shown);
+  constructor(private readonly session: Session, private readonly typeOf: (info: TensorInfo) => DataType) {
     const { split } = session;
     if (session.profile !== undefined) this.profile = async (feeds, active) => (await session.profile?.(this.given(feeds), active)) ?? [];
     if (split !== undefined) {
@@ -44,6 +43,13 @@ class ConvertingSession implements Session {
       };
     }
   }
+  // The sizes are those of the session, which may change with what it is fed.
+  get inputs(): readonly TensorInfo[] {
+    return this.session.inputs.map((info) => ({ ...info, type: this.typeOf(info) }));
+  }
+  get outputs(): readonly TensorInfo[] {
+    return this.session.outputs.map((info) => ({ ...info, type: this.typeOf(info) }));
+  }
   get stats(): SessionStats {
     return this.session.stats;
   }
@@ -51,11 +57,14 @@ class ConvertingSession implements Session {
     return this.session.kept as KeptMaps;
   }
 
-  /** What the other session is fed. */
+  /** What the other session is fed, which knows what is missing and which sizes fit. */
   private given(feeds: Feeds): Record<string, Tensor> {
-    return Object.fromEntries(orderFeeds(this.inputs, feeds).map((feed, i) => {
-      const { name = '', type = feed.type } = this.session.inputs[i] ?? {};
-      return [name, asFloats(feed, type)];
+    return Object.fromEntries(Object.entries(feeds).map(([name, feed]) => {
+      const info = portOf(this.session.inputs, name);
+      const type = info === undefined ? feed.type : this.typeOf(info);
+      if (info === undefined || type === info.type) return [name, feed];
+      checkTensor('input', { name, type, dims: feed.type === type ? feed.dims : info.dims }, feed);
+      return [name, asFloats(feed, info.type)];
     }));
   }
   /** The tensors that the other session can write into. */
@@ -68,10 +77,11 @@ class ConvertingSession implements Session {
     }));
   }
   private taken(results: Record<string, Tensor>, reused: ReusedOutputs): Record<string, Tensor> {
-    return Object.fromEntries(this.outputs.map((info) => {
-      const result = results[info.name];
-      return [info.name, result === undefined || result.type === info.type ? result : moveInto(reused[info.name], asFloats(result, info.type))];
-    }).filter((entry): entry is [string, Tensor] => entry[1] !== undefined));
+    return Object.fromEntries(Object.entries(results).map(([name, result]) => {
+      const info = portOf(this.session.outputs, name);
+      const type = info === undefined || !isFloat(result.type) ? result.type : this.typeOf(info);
+      return [name, result.type === type ? result : moveInto(reused[name], asFloats(result, type))];
+    }));
   }
 
   async run(feeds: Feeds, reused: ReusedOutputs = {}, active?: CellMask): Promise<Record<string, Tensor>> {
@@ -82,9 +92,9 @@ class ConvertingSession implements Session {
   }
 }
 
-/** The session with the types of floats that the model declares, or with float32 throughout; the session itself where it has them already, or has sequences. */
+/** The session with the types of floats that the model declares, or with float32 throughout; the session itself where it has them already. */
 export function withFloats(session: Session, declared: ReadonlyMap<string, DeclaredFloat> | 'float32'): Session {
   const typeOf = ({ name, type }: TensorInfo): DataType => (!isFloat(type) ? type : declared === 'float32' ? 'float32' : (declared.get(name) ?? 'float32'));
   const ports = [...session.inputs, ...session.outputs];
-  return ports.some(({ container }) => container !== undefined) || ports.every((info) => typeOf(info) === info.type) ? session : new ConvertingSession(session, typeOf);
+  return ports.every((info) => typeOf(info) === info.type) ? session : new ConvertingSession(session, typeOf);
 }

@@ -4,6 +4,7 @@ import type { Node } from '../graph/graph.js';
 import { elementCount, toNumbers } from '../graph/tensor-value.js';
 import { paddingOf } from '../ops/movement.js';
 import { normalizeAxis } from '../ops/op.js';
+import { resamplingOf } from '../ops/resample.js';
 import { type Builder, type Expansion, input, Notation } from './builder.js';
 import { scatterComputed } from './scatter.js';
 
@@ -104,16 +105,23 @@ const compress: Expansion = (b, node) => {
 };
 
 /**
- * Codes of 8 bits are resized as what they stand for at a scale of 1: `nearest` only moves them, so the result is the same, and the engine's
- * kernels for quantized maps apply. Quantized networks in the QOperator format have such nodes.
+ * Whole numbers. `nearest` only moves them: codes of 8 bits are resized as what they stand for at a scale of 1, for which the engine has kernels
+ * (quantized networks in the QOperator format have such nodes), others are gathered. What is interpolated is cut to a whole number, as by onnxruntime.
  */
-const resizeCodes: Expansion = (b, node) => {
+const resizeWhole: Expansion = (b, node) => {
   const m = new Notation(b);
   const x = input(node);
   const dtype = m.dtype(x);
-  if ((dtype !== 'uint8' && dtype !== 'int8') || stringAttribute(node, 'mode', 'nearest') !== 'nearest') return undefined;
+  if (dtype === 'float32') return undefined;
+  if (stringAttribute(node, 'mode', 'nearest') !== 'nearest') {
+    return [m.cast(b.emit(node.op, [m.cast(x, 'float32'), ...node.inputs.slice(1)], Object.fromEntries(node.attributes)), dtype)];
+  }
+  if (dtype !== 'uint8' && dtype !== 'int8') {
+    const { tables } = resamplingOf(node, b.opset, m.shape(x), (index) => b.known(node.inputs[index]));
+    return [tables.reduce((value, { axis, indices }) => m.gather(value, m.ints(...indices), axis), x)];
+  }
   const grid = [m.number(1), m.number(0, dtype)];
-  const resized = b.emit('Resize', [b.emit('DequantizeLinear', [x, ...grid]), ...node.inputs.slice(1)], Object.fromEntries(node.attributes));
+  const resized = b.emit(node.op, [b.emit('DequantizeLinear', [x, ...grid]), ...node.inputs.slice(1)], Object.fromEntries(node.attributes));
   return [b.emit('QuantizeLinear', [resized, ...grid])];
 };
 
@@ -135,5 +143,5 @@ const maxUnpool: Expansion = (b, node) => {
 };
 
 export const movements: Readonly<Record<string, Expansion>> = {
-  Resize: resizeCodes, Pad: pad, Concat: concat, ScatterND: scatterNd, Compress: compress, MaxUnpool: maxUnpool,
+  Resize: resizeWhole, Upsample: resizeWhole, Pad: pad, Concat: concat, ScatterND: scatterNd, Compress: compress, MaxUnpool: maxUnpool,
 };

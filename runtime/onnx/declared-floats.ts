@@ -17,12 +17,22 @@ function eachMessage(bytes: Uint8Array, visit: (field: number, content: Uint8Arr
   }
 }
 
-/** ValueInfoProto: its name, and TypeProto.tensor_type.elem_type. */
+/** TypeProto: the elements of the tensor, or of those in the sequence (4) or optional (9), which may be an optional sequence. */
+function readType(bytes: Uint8Array): number {
+  let type = 0;
+  eachMessage(bytes, (kind, content) => {
+    if (kind === 1) eachMessage(content, () => undefined, (field, value) => field === 1 && (type = value));
+    if (kind === 4 || kind === 9) eachMessage(content, (field, inner) => field === 1 && (type = readType(inner)));
+  });
+  return type;
+}
+
+/** ValueInfoProto: its name and type. */
 function readValue(bytes: Uint8Array): { name: string; type: number } {
   const value = { name: '', type: 0 };
   eachMessage(bytes, (field, content) => {
     if (field === 1) value.name = new TextDecoder().decode(content);
-    if (field === 2) eachMessage(content, (kind, tensor) => kind === 1 && eachMessage(tensor, () => undefined, (at, type) => at === 1 && (value.type = type)));
+    if (field === 2) value.type = readType(content);
   });
   return value;
 }

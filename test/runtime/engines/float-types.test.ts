@@ -4,12 +4,13 @@ import { onnxRuntimeVersion } from '../../../runtime/engines/onnxruntime.js';
 import { createSession, type EngineName } from '../../../runtime/session.js';
 import type { Tensor } from '../../../runtime/tensor.js';
 import { modelBytes, node, type ModelSpec } from '../support/models.js';
+import { nativeMissing } from '../support/native.js';
 
 const codes = { float16: 10, float64: 11 };
 type Wide = keyof typeof codes;
 
 /** The model with every input and output of float32 declared as another type: the graph between has no other types. */
-function declaredAs(spec: ModelSpec, type: Wide): Uint8Array {
+function declaredAs(spec: ModelSpec, type: Wide, values = 2): Uint8Array {
   const bytes = Uint8Array.from(modelBytes(spec));
   let changed = 0;
   // TypeProto.Tensor: elem_type (field 1) is followed by shape (field 2), or is all that a message of two bytes holds.
@@ -19,7 +20,7 @@ function declaredAs(spec: ModelSpec, type: Wide): Uint8Array {
     bytes[i + 1] = codes[type];
     changed++;
   }
-  expect(changed).toBe(2);
+  expect(changed).toBe(values);
   return bytes;
 }
 
@@ -69,5 +70,35 @@ describe('numbers of 16 bits', () => {
   });
   it.each([[65519, 0x7bff], [65520, 0x7c00], [-1e9, 0xfc00], [2 ** -25, 0], [2 ** -25 * 1.5, 1], [3 * 2 ** -25, 2], [1 + 2 ** -11, 0x3c00], [1 + 3 * 2 ** -11, 0x3c02], [6.1e-5, 0x03ff], [6.10352e-5, 0x0400]])('rounds %d to the nearest, ties to even', (value, bits) => {
     expect(numberToFloat16(value)).toBe(bits);
+  });
+});
+
+describe.skipIf(nativeMissing !== undefined)('floats of other types, of sizes that the model does not state', () => {
+  it.each(['float16', 'float64'] as const)('takes %s of sizes that the model leaves open', async (type) => {
+    const session = await createSession(declaredAs({ ...doubled, inputs: { x: ['n', 3] } }, type), { engine: 'native' });
+    try {
+      for (const n of [2, 1, 4]) {
+        const tensor = (factor: number): Tensor => ({ ...tensors[type](Array.from({ length: 3 * n }, (_, i) => factor * i)), dims: [n, 3] });
+        expect((await session.run({ x: tensor(1) }))['y']).toEqual(tensor(-2));
+      }
+      expect(session.inputs[0]?.type).toBe(type);
+      await expect(session.run({ x: { ...tensors[type]([1, 2, 3, 4]), dims: [1, 4] } })).rejects.toMatchObject({ code: 'E_INPUT' });
+    } finally {
+      await session.close();
+    }
+  });
+
+  const sequence = { sequence: true, optional: false };
+  const insert: ModelSpec = { inputs: { s: [], x: [2] }, nodes: [node('SequenceInsert', ['s', 'x'], ['y'])], outputs: ['y'], containers: { s: sequence, y: sequence } };
+  it.each(['float16', 'float64'] as const)('sequences of %s', async (type) => {
+    const tensor = (...values: number[]): Tensor => ({ ...tensors[type](values), dims: [values.length] });
+    const session = await createSession(declaredAs(insert, type, 3));
+    try {
+      expect(session.inputs.map((info) => info.type)).toEqual([type, type]);
+      expect(await session.run({ 's[0]': tensor(1, 0.5, 3), x: tensor(4, 5) })).toEqual({ 'y[0]': tensor(1, 0.5, 3), 'y[1]': tensor(4, 5) });
+      await expect(session.run({ 's[0]': { type: 'float32', dims: [1], data: Float32Array.of(1) }, x: tensor(4, 5) })).rejects.toMatchObject({ code: 'E_INPUT' });
+    } finally {
+      await session.close();
+    }
   });
 });

@@ -55,6 +55,13 @@ const control: Case[] = [
   })], { outputs: ['y', 'rows'] }),
 ];
 
+const pixelCodes = randomInts('uint8', [1, 2, 5, 4], 5, 0, 255);
+const resizes: Case[] = [
+  ...(['uint8', 'int8', 'int32'] as const).map((dtype) => network(`Resize of ${dtype}, linear`, { c: randomInts(dtype, [1, 2, 5, 4], 6, -100, 100) }, [node('Resize', ['c', '', '', 'z'], ['y'], { mode: 'linear' })], { constants: { z: ints64(1, 2, 10, 8) } })),
+  network('Resize of int32, nearest', { c: randomInts('int32', [1, 2, 5, 4], 7, -(2 ** 30), 2 ** 30) }, [node('Resize', ['c', '', '', 'z'], ['y'])], { constants: { z: ints64(1, 2, 9, 3) } }),
+  network('Upsample of uint8', { c: pixelCodes }, [node('Upsample', ['c', 's'], ['y'])], { opset: 9, constants: { s: floats([4], 1, 1, 2, 3) } }),
+];
+
 const sequences: Case[] = [
   network('SplitToSequence, SequenceAt', { x }, [node('SplitToSequence', ['x'], ['s'], { axis: 1 }), node('SequenceAt', ['s', 'at'], ['y'])], { constants: { at: scalar('int64', -1) } }),
   network('a sequence put together', { x, z: randomTensor([2, 3, 4], 2) }, [
@@ -200,5 +207,5 @@ const codes: Case[] = [
 
 export const expansionCases: readonly Case[] = [
   ...control, ...sequences, ...functions, ...elements, ...newer, ...pools, ...convolutions, ...movements, ...quantized, ...fused, ...integers, ...codes,
-  ...losses, ...spectra, ...bytesShifted, ...unpooled, ...mapped,
+  ...losses, ...spectra, ...bytesShifted, ...unpooled, ...mapped, ...resizes,
 ];
