@@ -5,6 +5,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { gzipSync } from 'node:zlib';
 import { bundle } from './lib/bundle.mjs';
 import { minify } from './lib/minify.mjs';
 import { makeAddon, PLATFORMS } from './lib/platforms.mjs';
@@ -15,7 +16,7 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
 /** Commands that judge the project itself (`npm run bench:...`), or train its own models of sound: they need a checkout and are of no use to who installs the package. */
 const checkoutOnly = [
-  ...['fleet', 'governor', 'lab', 'operators', 'pipeline', 'sound', 'transfer'].map((name) => `bench-${name}`), 'train-siren', 'train-sound',
+  ...['fleet', 'governor', 'lab', 'opening', 'operators', 'pipeline', 'sound', 'transfer'].map((name) => `bench-${name}`), 'train-siren', 'train-sound',
 ].map((name) => `deploy/cli/commands/${name}.js`);
 
 const packageName = (platform) => `sterna-kernels-${platform}`;
@@ -44,6 +45,11 @@ function packPlatform(platform, out) {
   }
 }
 
+function compress(path) {
+  writeFileSync(`${path}.gz`, gzipSync(readFileSync(path), { level: 9 }));
+  rmSync(path);
+}
+
 /** The main package: what `npm pack` makes of the checkout, with the platforms' packages among its dependencies. */
 async function packMain(out) {
   const folder = mkdtempSync(join(tmpdir(), 'sterna-pack-'));
@@ -53,6 +59,7 @@ async function packMain(out) {
     for (const path of readdirSync(dist, { recursive: true }).filter((name) => name.endsWith('.js'))) rmSync(join(dist, path));
     // Who installs the package reads its declarations, and the sources in the repository; a device stores and loads these.
     await bundle(join(root, 'dist'), dist, checkoutOnly);
+    compress(join(dist, 'runtime', 'lower', 'compile-worker.bundle.cjs'));
     minify(join(staged, 'scripts'));
     minify(join(staged, 'deploy', 'dashboard', 'public'));
     const { prepack, prepublishOnly, pack, ...scripts } = manifest.scripts; // eslint-disable-line @typescript-eslint/no-unused-vars

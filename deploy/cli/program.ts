@@ -25,6 +25,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule | undefined>
   inspect: () => import('./commands/inspect.js'),
   bench: () => import('./commands/bench.js'),
   'bench-operators': () => inCheckout(() => import('./commands/bench-operators.js')),
+  'bench-opening': () => inCheckout(() => import('./commands/bench-opening.js')),
   'bench-governor': () => inCheckout(() => import('./commands/bench-governor.js')),
   'bench-pipeline': () => inCheckout(() => import('./commands/bench-pipeline.js')),
   'bench-transfer': () => inCheckout(() => import('./commands/bench-transfer.js')),

@@ -186,6 +186,7 @@ export interface Addon {
   frugalMemory(): boolean;
   releaseProgramPages(): Promise<number>;
   copyBytes(target: ArrayBufferView, source: ArrayBufferView): void;
+  allFinite(data: Float32Array): boolean;
   dieWithParent(): boolean;
   stripBytes(shapes: Float64Array): number;
   readonly image: ImageAddon;

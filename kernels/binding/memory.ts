@@ -26,3 +26,11 @@ export function releaseProgramPages(): Promise<number> {
 export function copyBytes(target: ArrayBufferView, source: ArrayBufferView): void {
   loadAddon().copyBytes(target, source);
 }
+
+/**
+ * Whether no element is NaN or infinite.
+ * @throws KernelError E_NATIVE_MISSING, E_ARGUMENT
+ */
+export function allFinite(data: Float32Array): boolean {
+  return loadAddon().allFinite(data);
+}

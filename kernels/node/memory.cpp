@@ -1,4 +1,5 @@
 // frugalMemory(): tells the C allocator to give memory back rather than to keep it. copyBytes(target, source): memcpy.
+// allFinite(data): whether no float32 is NaN or infinite.
 #include <cstring>
 
 #include "node/errors.h"
@@ -37,11 +38,32 @@ Napi::Value CopyBytes(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// A carry out of the exponent tells that it has only ones. A plain loop, of which compilers make vectors.
+bool AllFinite(const uint8_t* data, size_t count) {
+  uint32_t carries = 0;
+  for (size_t i = 0; i < count; i++) {
+    uint32_t bits;
+    std::memcpy(&bits, data + i * sizeof(bits), sizeof(bits));
+    carries |= (bits & 0x7fffffffu) + 0x00800000u;
+  }
+  return carries >> 31 == 0;
+}
+
+Napi::Value AllFiniteOf(const Napi::CallbackInfo& info) {
+  const std::optional<Bytes> bytes = BytesOf(info[0]);
+  if (!bytes || bytes->size % sizeof(float) != 0) {
+    ThrowArgument(info.Env(), "Expected a view of float32");
+    return info.Env().Undefined();
+  }
+  return Napi::Boolean::New(info.Env(), AllFinite(bytes->data, bytes->size / sizeof(float)));
+}
+
 }  // namespace
 
 void RegisterMemory(Napi::Object exports) {
   SetFunction(exports, "frugalMemory", FrugalMemory);
   SetFunction(exports, "copyBytes", CopyBytes);
+  SetFunction(exports, "allFinite", AllFiniteOf);
 }
 
 }  // namespace sterna_node

@@ -13,7 +13,7 @@ void RegisterErrors(Napi::Object exports);   // setErrorFactory(factory)
 void RegisterCpu(Napi::Object exports);      // describeCpu(), measurePeaks(isa)
 void RegisterProgram(Napi::Object exports);  // loadProgram, loadProgramFile, packProgram, checksumOf
 void RegisterSystemd(Napi::Object exports);  // notifySystemd(message)
-void RegisterMemory(Napi::Object exports);   // frugalMemory(), copyBytes(target, source)
+void RegisterMemory(Napi::Object exports);   // frugalMemory(), copyBytes(target, source), allFinite(data)
 void RegisterProgramPages(Napi::Object exports);  // releaseProgramPages()
 void RegisterProcess(Napi::Object exports);  // dieWithParent()
 void RegisterStrips(Napi::Object exports);   // stripBytes(shapes)

@@ -20,11 +20,14 @@ function spread(m: Notation, node: Node, value: string, x: string): string {
   return m.reshape(value, shape.map((_, i) => (i === axis ? count : 1)));
 }
 
-const hasScale = (b: Builder, scale: string, is: (value: number) => boolean): boolean => {
+/** The least scale; infinite where none is known. */
+function leastScale(b: Builder, scale: string): number {
   const known = b.known(scale);
-  return known !== undefined && toNumbers(known).some(is);
-};
-const isNegative = (b: Builder, scale: string): boolean => hasScale(b, scale, (value) => value < 0);
+  const numbers = known === undefined ? [] : toNumbers(known);
+  let least = Infinity;
+  for (let i = 0; i < numbers.length; i++) if ((numbers[i] ?? least) < least) least = numbers[i] ?? least;
+  return least;
+}
 
 /** x / scale, rounded, from the zero-point, within the range. */
 function steps(m: Notation, node: Node, [x, scale, zero]: readonly [string, string, string], [low, high]: readonly [number, number]): string {
@@ -37,7 +40,7 @@ const quantize: Expansion = (b, node) => {
   const [x, scale, zero] = [input(node, 0), input(node, 1), input(node, 2)];
   const narrow = b.known(zero)?.narrow ?? (zero === '' ? narrowOfWire(intAttribute(node, 'output_dtype', 0)) : undefined);
   if (narrow !== undefined) return [m.cast(steps(m, node, [x, scale, zero], ranges[narrow]), 'int32')];
-  if (!isNegative(b, scale)) return undefined;
+  if (leastScale(b, scale) >= 0) return undefined;
   const dtype = zero === '' ? 'uint8' : m.dtype(zero);
   if (dtype !== 'uint8' && dtype !== 'int8') throw unsupported(node, `a negative scale of ${dtype}`, 'y_scale');
   return [m.cast(steps(m, node, [x, scale, zero], dtype === 'uint8' ? [0, 255] : [-128, 127]), dtype)];
@@ -56,9 +59,9 @@ const dequantize: Expansion = (b, node) => {
   const m = new Notation(b);
   const [x, scale, zero] = [input(node, 0), input(node, 1), input(node, 2)];
   const narrow = b.known(x)?.narrow ?? b.known(zero)?.narrow;
-  const negative = isNegative(b, scale);
-  if (narrow === undefined && !negative && !hasScale(b, scale, (value) => value === 0)) return undefined;
-  const inFloats = narrow !== undefined || negative;
+  const least = leastScale(b, scale);
+  if (narrow === undefined && least > 0) return undefined;
+  const inFloats = narrow !== undefined || least < 0;
   const made = inFloats && intAttribute(node, 'block_size', 0) === 0 ? undefined : constantWeights(b, node, inFloats);
   if (made !== undefined) return [made];
   const whole = m.cast(x, 'float32');

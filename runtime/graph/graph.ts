@@ -94,63 +94,68 @@ export function consumersOf(nodes: readonly Node[]): Map<string, Node[]> {
  * @throws RuntimeError E_MODEL_MALFORMED: a cycle, a value that nobody makes, or one made twice
  */
 export function sortNodes(nodes: readonly Node[], given: Iterable<string>): Node[] {
-  const known = new Set(given);
+  const ready = new Set(given);
   const producers = new Map<string, Node>();
   for (const node of nodes) {
     for (const output of node.outputs) {
       if (output === '') continue;
-      if (known.has(output) || producers.has(output)) {
+      if (ready.has(output) || producers.has(output)) {
         throw new RuntimeError('E_MODEL_MALFORMED', `Value '${output}' is made twice, the second time by node '${node.name}'`, { details: { node: node.name } });
       }
       producers.set(output, node);
     }
   }
-  const sorted: Node[] = [];
-  const state = new Map<Node, 'open' | 'done'>();
-  for (const start of nodes) visit(start, { known, producers, state, sorted });
-  return sorted;
+  const sorting: Sorting = { ready, producers, done: new Set(), sorted: [] };
+  // In a graph that is sorted already, as most of each is, there is nothing to wait for.
+  for (const node of nodes) if (!sorting.done.has(node) && !finished(node, sorting)) visit(node, sorting);
+  return sorting.sorted;
 }
 
-interface Visit {
-  known: ReadonlySet<string>;
-  producers: ReadonlyMap<string, Node>;
-  state: Map<Node, 'open' | 'done'>;
-  sorted: Node[];
+interface Sorting {
+  /** Values that are given, and those that nodes in `sorted` make. */
+  readonly ready: Set<string>;
+  readonly producers: ReadonlyMap<string, Node>;
+  readonly done: Set<Node>;
+  readonly sorted: Node[];
+}
+
+function finish(node: Node, { ready, done, sorted }: Sorting): void {
+  done.add(node);
+  sorted.push(node);
+  for (const output of node.outputs) ready.add(output);
+}
+
+/** Puts a node behind the others if all that it reads is there. */
+function finished(node: Node, sorting: Sorting): boolean {
+  for (const input of node.inputs) if (input !== '' && !sorting.ready.has(input)) return false;
+  finish(node, sorting);
+  return true;
 }
 
 /** Depth-first with an explicit stack: a hostile chain of nodes must not exhaust the call stack. */
-function visit(start: Node, { known, producers, state, sorted }: Visit): void {
-  if (state.has(start)) return;
-  // In a graph that is sorted already, as most of each is, there is nothing to wait for.
-  if (start.inputs.every((input) => input === '' || known.has(input) || state.get(producers.get(input) ?? start) === 'done')) {
-    state.set(start, 'done');
-    sorted.push(start);
-    return;
-  }
+function visit(start: Node, sorting: Sorting): void {
+  const { ready, producers, done } = sorting;
+  const open = new Set<Node>();
   const stack: { node: Node; next: number }[] = [{ node: start, next: 0 }];
   for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
     const { node } = top;
-    if (state.get(node) === 'done') {
-      stack.pop();
-      continue;
-    }
-    state.set(node, 'open');
     const input = node.inputs[top.next++];
+    open.add(node);
     if (input === undefined) {
-      state.set(node, 'done');
-      sorted.push(node);
+      finish(node, sorting);
+      open.delete(node);
       stack.pop();
       continue;
     }
-    if (input === '' || known.has(input)) continue;
+    if (input === '' || ready.has(input)) continue;
     const producer = producers.get(input);
     if (producer === undefined) {
       throw new RuntimeError('E_MODEL_MALFORMED', `Node '${node.name}' reads '${input}', which nothing makes`, { details: { node: node.name, input } });
     }
-    if (state.get(producer) === 'open') {
+    if (open.has(producer)) {
       throw new RuntimeError('E_MODEL_MALFORMED', `Node '${node.name}' is part of a cycle through '${input}'`, { details: { node: node.name, input } });
     }
-    if (state.get(producer) === undefined) stack.push({ node: producer, next: 0 });
+    if (!done.has(producer)) stack.push({ node: producer, next: 0 });
   }
 }
 

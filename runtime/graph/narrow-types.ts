@@ -145,7 +145,7 @@ function* namesOf(graph: OnnxGraph): Generator<string> {
 
 /** Whether a graph, or one within, has numbers of 16 bits. */
 function hasNarrow({ nodes, inputs, outputs, valueInfo, initializers }: OnnxGraph): boolean {
-  if ([...inputs, ...outputs, ...valueInfo, ...initializers.values()].some(({ narrow }) => narrow !== undefined)) return true;
+  for (const values of [inputs, outputs, valueInfo, initializers.values()]) for (const { narrow } of values) if (narrow !== undefined) return true;
   return nodes.some((node) => stated(node) !== undefined || [...node.attributes.values()].some((attribute) => attribute.type === 'graph' && hasNarrow(attribute.value)));
 }
 

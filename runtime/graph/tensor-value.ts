@@ -43,14 +43,14 @@ export const programBytes = (dtype: DType): number => (isByte(dtype) || dtype ==
 /** Number of elements. */
 export function elementCount(shape: Shape): number {
   let count = 1;
-  for (const dim of shape) count *= dim;
+  for (let i = 0; i < shape.length; i++) count *= shape[i] ?? 1; // for what is asked so often, an iterator is garbage that counts
   return count;
 }
 
 /** Number of elements with axes of size 0 counted as 1: what bounds a loop over the other axes. */
 export function volume(shape: Shape): number {
   let count = 1;
-  for (const dim of shape) count *= Math.max(dim, 1);
+  for (let i = 0; i < shape.length; i++) count *= Math.max(shape[i] ?? 1, 1);
   return count;
 }
 
@@ -129,7 +129,7 @@ export function fromNumbers(dtype: DType, dims: Shape, numbers: ArrayLike<number
   } else if (data instanceof BigUint64Array) {
     for (let i = 0; i < count; i++) data[i] = toUint64(numbers[i] ?? 0);
   } else {
-    for (let i = 0; i < count; i++) data[i] = numbers[i] ?? 0;
+    data.set(numbers);
   }
   return { dtype, dims: [...dims], data };
 }

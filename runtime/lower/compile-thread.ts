@@ -4,8 +4,8 @@ import { RuntimeError } from '../errors.js';
 import { onPause } from '../graph/pause.js';
 import type { CompileAnswer, CompileRequest } from './compile-message.js';
 
-// scripts/bundle-worker.mjs makes it of compile-worker.js. Sources that a test runner transforms on the fly have no such file.
-const workerFile = import.meta.url.endsWith('.js') ? new URL('./compile-worker.bundle.js', import.meta.url) : undefined;
+// Sources that a test runner transforms on the fly have no such file.
+const workerFile = import.meta.url.endsWith('.js') ? new URL('./compile-start.bundle.cjs', import.meta.url) : undefined;
 
 /** Models of up to this many bytes hold no weights to speak of: starting a thread takes far longer than compiling them. */
 const smallBytes = 16_384;

@@ -1,11 +1,11 @@
 // A thread of compile-thread.ts: one answer for each request, until it is ended.
 import { parentPort } from 'node:worker_threads';
-import { copyBytes } from '../../kernels/binding/memory.js';
-import { copyWith } from '../graph/copy-bytes.js';
+import { allFinite, copyBytes } from '../../kernels/binding/memory.js';
+import { bulkWith } from '../graph/bulk.js';
 import { answer } from './compile-answer.js';
 import type { CompileRequest } from './compile-message.js';
 
-copyWith(copyBytes);
+bulkWith({ copyBytes, allFinite });
 
 parentPort?.on('message', ({ source, options }: CompileRequest) => {
   const reply = answer(source, options);

@@ -1,5 +1,5 @@
 import { RuntimeError } from '../errors.js';
-import { copyBytes } from '../graph/copy-bytes.js';
+import { copyBytes } from '../graph/bulk.js';
 import { elementCount, type Shape } from '../graph/tensor-value.js';
 import {
   absent, encodeAttributes, headerBytes, location, maximumRank, opCodes, opHeaderBytes, programMagic, programVersion, sectionAlignment, tensorBytes, wireBytes, wireDType,

@@ -1,6 +1,7 @@
 import { RuntimeError } from '../errors.js';
 import { describeNoModel } from '../foreign-bytes.js';
 import type { Attribute } from '../graph/attributes.js';
+import { allFinite } from '../graph/bulk.js';
 import { newestOpset } from '../graph/opsets.js';
 import type { TensorValue } from '../graph/tensor-value.js';
 import { checkNodes } from './check-nodes.js';
@@ -163,23 +164,6 @@ function readFunction(wire: WireFunction, limits: ModelLimits): OnnxFunction {
 
 /** Operators whose constant operands may rightly be infinite: bounds and fills. */
 const boundOps = new Set(['Clip', 'Min', 'Max', 'Pad', 'Where']);
-
-/**
- * Whether all of the numbers are finite. A product with 0 is 0 for those, and NaN for the others. A plain loop, since weights are millions, with four
- * sums, since each addition waits for the one before.
- */
-function allFinite(data: Float32Array): boolean {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  const whole = data.length - (data.length % 4);
-  for (let i = 0; i < whole; i += 4) {
-    a += (data[i] ?? 0) * 0;
-    b += (data[i + 1] ?? 0) * 0;
-    c += (data[i + 2] ?? 0) * 0;
-    d += (data[i + 3] ?? 0) * 0;
-  }
-  for (let i = whole; i < data.length; i++) a += (data[i] ?? 0) * 0;
-  return a + b + c + d === 0;
-}
 
 function readersOf({ nodes }: OnnxGraph): Map<string, OnnxNode[]> {
   const readers = new Map<string, OnnxNode[]>();

@@ -1,5 +1,5 @@
 import { RuntimeError } from '../errors.js';
-import { copyBytes } from '../graph/copy-bytes.js';
+import { copyBytes } from '../graph/bulk.js';
 import { allocate, elementCount, isBig, subByteBits, type DType, type NarrowType, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
 import { bfloat16ToNumber, float16ToNumber } from './float16.js';
 import type { WireInt64, WireTensor } from './messages.js';

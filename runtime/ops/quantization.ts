@@ -32,8 +32,11 @@ export interface Quantization {
 
 /** @throws RuntimeError E_MODEL_VALUE: a scale that is not a positive number */
 export function quantizationOf(node: Node, rank: number, scale: TensorValue, zeroPoint: TensorValue | undefined, dtype: DType): Quantization {
-  const bad = toNumbers(scale).find((value) => !(Number.isFinite(value) && value > 0));
-  if (bad !== undefined || scale.data.length === 0) {
+  const numbers = toNumbers(scale);
+  let at = 0;
+  while (at < numbers.length && (numbers[at] ?? 0) > 0 && (numbers[at] ?? 0) < Infinity) at++;
+  if (at < numbers.length || at === 0) {
+    const bad = numbers[at];
     throw new RuntimeError('E_MODEL_VALUE', `${node.op} '${node.name}': expected positive finite scales but received ${bad}`, { details: { node: node.name, op: node.op } });
   }
   return parametersOf(node, rank, scale, zeroPoint, dtype);
@@ -41,8 +44,8 @@ export function quantizationOf(node: Node, rank: number, scale: TensorValue, zer
 
 /** The same for scales of any sign, and 0. */
 function parametersOf(node: Node, rank: number, scale: TensorValue, zeroPoint: TensorValue | undefined, dtype: DType): Quantization {
-  const scales = Float32Array.from(toNumbers(scale));
-  const zeroPoints = Int32Array.from(zeroPoint === undefined ? scales.map(() => 0) : toNumbers(zeroPoint));
+  const scales = new Float32Array(toNumbers(scale));
+  const zeroPoints = zeroPoint === undefined ? new Int32Array(scales.length) : new Int32Array(toNumbers(zeroPoint));
   if (zeroPoints.length !== scales.length) throw misshapen(node, `${scales.length} scales and ${zeroPoints.length} zero-points`);
   const size = intAttribute(node, 'block_size', 0);
   const axis = scales.length === 1 && size === 0 ? 0 : normalizeAxis(node, intAttribute(node, 'axis', 1), rank);

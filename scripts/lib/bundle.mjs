@@ -10,8 +10,8 @@ const entries = [
   'agent/main', 'agent/doctor/main', 'agent/calibration/main', 'agent/inference/candidate-main', 'agent/inference/shadow-main',
   'deploy/cli/main', 'deploy/demo/device-child',
 ];
-/** The thread that compiles and the process that adapts are bundles in a checkout too, of these names (scripts/bundle-worker.mjs). */
-const bundled = { 'runtime/lower/compile-worker.bundle': 'runtime/lower/compile-worker', 'agent/inference/adapt-main.bundle': 'agent/inference/adapt-main' };
+/** The process that adapts is a bundle in a checkout too, of this name (scripts/bundle-worker.mjs). The thread that compiles is the checkout's own. */
+const bundled = { 'agent/inference/adapt-main.bundle': 'agent/inference/adapt-main' };
 
 const moduleUrl = '\0module-url';
 

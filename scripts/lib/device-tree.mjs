@@ -8,8 +8,8 @@ import { root } from './setup.mjs';
 const FOLDERS = ['kernels', 'runtime', 'agent'];
 /** Shell programs, in systemd/bin of the checkout and bin of the folder. */
 const PROGRAMS = ['node', 'sterna', 'sternad'];
-/** Declarations, source maps, prose; licences stay. */
-const FOR_READERS = /(\.d\.[cm]?ts|\.map|(?<!licen[cs]e|notice|copying)\.(md|markdown))$/i;
+/** Declarations, source maps, prose, V8's code for the Node.js of this machine; licences stay. */
+const FOR_READERS = /(\.d\.[cm]?ts|\.map|\.code|(?<!licen[cs]e|notice|copying)\.(md|markdown))$/i;
 /** What compiling better-sqlite3 leaves beside its addon, the tests of others, and the settings of other people's tools. */
 const FOR_BUILDS = /^node_modules\/(@types\/|undici-types\/|bintrees\/test\/|better-sqlite3\/(deps|src|build|binding\.gyp)\b|.*\/\.(eslint|editorconfig|git|github|npmignore|nycrc|travis|prettier)[^/]*(\/|$))/;
 

@@ -144,7 +144,7 @@ function buildTypeScript() {
   step('TypeScript', {
     stamp: at('dist', '.sterna-stamp'),
     product: at('dist', 'agent', 'inference', 'adapt-main.bundle.js'),
-    inputs: () => fingerprint(['kernels', 'runtime', 'agent', 'deploy', 'tsconfig.json', 'package-lock.json', 'scripts/bundle-worker.mjs'], /\.ts$/),
+    inputs: () => fingerprint(['kernels', 'runtime', 'agent', 'deploy', 'tsconfig.json', 'package-lock.json', 'scripts/bundle-worker.mjs', 'scripts/lib/code-cache.mjs'], /\.ts$/),
     work() {
       run(process.execPath, [at('node_modules', 'typescript', 'bin', 'tsc'), '-p', at('tsconfig.json')]);
       run(process.execPath, [at('scripts', 'bundle-worker.mjs')]);

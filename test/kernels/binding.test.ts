@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 
 import { describeCpu, KernelError, loadProgram, measurePeaks, type NativeProgram, readCores, stripBytes } from '../../kernels/binding/index.js';
 import { candidates, loadAddon, remedy, requireFirst } from '../../kernels/binding/load.js';
-import { copyBytes, releaseProgramPages } from '../../kernels/binding/memory.js';
+import { allFinite, copyBytes, releaseProgramPages } from '../../kernels/binding/memory.js';
 import { f, geometry, ProgramWriter } from './support/program-writer.js';
 
 /** y = x * 2 + 1 on [4] floats. */
@@ -425,6 +425,31 @@ describe.skipIf(process.platform !== 'linux')('releaseProgramPages', () => {
 
   it('can be called at the same time as itself', async () => {
     expect(await Promise.all([releaseProgramPages(), releaseProgramPages(), releaseProgramPages()])).toHaveLength(3);
+  });
+});
+
+describe('allFinite', () => {
+  it('finds one number that is none, wherever it is', () => {
+    for (const length of [0, 1, 15, 16, 17, 100]) {
+      const data = Float32Array.from({ length }, (_, i) => (i - 7) * 1e36);
+      expect(allFinite(data)).toBe(true);
+      for (let i = 0; i < length; i++) {
+        for (const bad of [NaN, Infinity, -Infinity]) expect(allFinite(data.map((value, k) => (k === i ? bad : value)))).toBe(false);
+      }
+    }
+  });
+
+  it('takes the largest numbers, the smallest, both zeros, and memory that threads share', () => {
+    const data = new Float32Array(new SharedArrayBuffer(280), 4, 66);
+    data.set([3.4028234663852886e38, -3.4028234663852886e38, 1e-45, -1e-45, 0, -0]);
+    expect(allFinite(data)).toBe(true);
+    data[65] = NaN;
+    expect(allFinite(data)).toBe(false);
+  });
+
+  it('refuses what is no view of floats', () => {
+    expect(() => allFinite('text' as never)).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }) as Error);
+    expect(() => allFinite(new Uint8Array(5) as never)).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }) as Error);
   });
 });
 

@@ -123,7 +123,7 @@ describe.skipIf(!built)(`the packed library${built ? '' : ` (skipped: npm run bu
 
   it('holds code, declarations and native sources, no tests, and names its platforms', () => {
     const list = run('tar', ['-tzf', mainTarball], parent).stdout.split('\n');
-    for (const wanted of ['dist/runtime/index.js', 'dist/runtime/index.d.ts', 'dist/deploy/cli/main.js', 'dist/agent/main.js', 'deploy/sound/siren/siren.onnx', 'dist/runtime/lower/compile-worker.bundle.js', 'dist/agent/inference/adapt-main.bundle.js', 'kernels/CMakeLists.txt', 'kernels/families/gemm_q8/ref.cpp', 'LICENSE']) {
+    for (const wanted of ['dist/runtime/index.js', 'dist/runtime/index.d.ts', 'dist/deploy/cli/main.js', 'dist/agent/main.js', 'deploy/sound/siren/siren.onnx', 'dist/runtime/lower/compile-start.bundle.cjs', 'dist/runtime/lower/compile-worker.bundle.cjs.gz', 'dist/agent/inference/adapt-main.bundle.js', 'kernels/CMakeLists.txt', 'kernels/families/gemm_q8/ref.cpp', 'LICENSE']) {
       expect(list).toContain(`package/${wanted}`);
     }
     expect(list.filter((path) => /^package\/(test|node_modules|build|\.)|\.map$|\.test\.|(?<!\.d)\.ts$/.test(path))).toEqual([]);
@@ -140,7 +140,7 @@ describe.skipIf(!built)(`the packed library${built ? '' : ` (skipped: npm run bu
     const unpacked = join(parent, 'unpacked');
     mkdirSync(unpacked);
     for (const tarball of [mainTarball, platformTarball]) expect(run('tar', ['-xzf', tarball, '-C', unpacked], parent).status).toBe(0);
-    const bytes = filesBelow(join(unpacked, 'package')).filter((path) => /\.m?js$/.test(path)).reduce((sum, path) => sum + statSync(path).size, 0);
+    const bytes = filesBelow(join(unpacked, 'package')).filter((path) => /\.[cm]?js$/.test(path)).reduce((sum, path) => sum + statSync(path).size, 0);
     expect(bytes).toBeLessThanOrEqual(2_000_000);
     expect(statSync(join(unpacked, 'package', 'sterna.node')).size).toBeLessThanOrEqual(3_000_000);
   });

@@ -1,4 +1,5 @@
 import { float, int, intAttribute, type Attribute } from '../../graph/attributes.js';
+import { includesByte } from '../../graph/bulk.js';
 import type { Node } from '../../graph/graph.js';
 import { absent, operand, optionalOperand } from '../../graph/operands.js';
 import { elementCount, float32s, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
@@ -77,11 +78,11 @@ function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
   const { stored, q } = quantized;
   if (q.blocks !== undefined || (q.scales.length > 1 && q.axis !== 0)) return undefined;
   const outputs = stored.dims[0] ?? 1;
-  const scales = new Float32Array(outputs);
-  for (let o = 0; o < outputs; o++) scales[o] = q.scales[q.scales.length === 1 ? 0 : o] ?? 1;
+  const scales = new Float32Array(outputs).fill(q.scales.length === 1 ? (q.scales[0] ?? 1) : 1);
+  if (q.scales.length > 1) scales.set(q.scales.subarray(0, outputs));
   // As every quantizer writes them: nothing to convert.
-  if (stored.dtype === 'int8' && stored.data instanceof Int8Array && q.zeroPoints.every((zeroPoint) => zeroPoint === 0)) {
-    return stored.data.includes(-128) ? undefined : { values: stored, scales };
+  if (stored.dtype === 'int8' && stored.data instanceof Int8Array && !q.zeroPoints.some((zeroPoint) => zeroPoint !== 0)) {
+    return includesByte(stored.data, -128) ? undefined : { values: stored, scales };
   }
   const inner = elementCount(stored.dims) / outputs;
   const zeroPoint = (i: number) => q.zeroPoints[q.zeroPoints.length === 1 ? 0 : Math.floor(i / inner)] ?? 0;
@@ -93,11 +94,16 @@ function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
 /** Bias in steps of x_scale * w_scale, or undefined when it is not constant or does not fit 32 bits. */
 function integerBias(editor: Rewriter, name: string, steps: ArrayLike<number>): TensorValue | undefined {
   const constant = editor.constant(name);
-  const bias = constant === undefined ? dequantizedConstant(editor, name) : mapNumbers(toNumbers(constant), (b) => b);
+  const bias = constant === undefined ? dequantizedConstant(editor, name) : toNumbers(constant);
   if (bias?.length !== steps.length) return undefined;
-  const values = bias.map((b, o) => Math.round(b / (steps[o] ?? 1)));
   const [low, high] = rangeOf('int32');
-  return values.every((b) => b >= low && b <= high) ? fromNumbers('int32', [steps.length], values) : undefined;
+  const values = new Int32Array(bias.length);
+  for (let o = 0; o < bias.length; o++) {
+    const value = Math.round((bias[o] ?? 0) / (steps[o] ?? 1));
+    if (!(value >= low && value <= high)) return undefined;
+    values[o] = value;
+  }
+  return { dtype: 'int32', dims: [values.length], data: values };
 }
 
 /** In double precision: a 32-bit integer times a scale does not fit a float32. */
@@ -105,8 +111,11 @@ function dequantizedConstant(editor: Rewriter, name: string): Float64Array | und
   const quantized = quantizedConstant(editor, name);
   if (quantized === undefined) return undefined;
   const { stored, q } = quantized;
-  const at = (i: number) => (q.scales.length === 1 ? 0 : i);
-  return mapNumbers(toNumbers(stored), (b, i) => (b - (q.zeroPoints[at(i)] ?? 0)) * (q.scales[at(i)] ?? 1));
+  const numbers = toNumbers(stored);
+  const values = new Float64Array(numbers.length);
+  const step = q.scales.length === 1 ? 0 : 1;
+  for (let i = 0; i < values.length; i++) values[i] = ((numbers[i] ?? 0) - (q.zeroPoints[i * step] ?? 0)) * (q.scales[i * step] ?? 1);
+  return values;
 }
 
 /** Attributes that place the result: without a residual only the `mid` ones count. */
@@ -124,7 +133,7 @@ function resultAttributes(x: QuantizedValue, q: TensorQuantization, [low, high]:
 interface Operands {
   readonly x: QuantizedValue;
   readonly weights: Weights;
-  readonly steps: readonly number[];
+  readonly steps: Float32Array;
 }
 
 function integerOperands(editor: Rewriter, conv: Node): Operands | undefined {
@@ -133,7 +142,9 @@ function integerOperands(editor: Rewriter, conv: Node): Operands | undefined {
   const weights = symmetricWeights(editor, own.weights);
   if (x === undefined) return explain('fold-quantization', conv, 'its input is not an 8-bit value with one constant scale');
   if (weights === undefined) return explain('fold-quantization', conv, 'its weights are not constants of 8 bits around a zero-point, with a scale for each output channel or one for all');
-  return { x, weights, steps: Array.from(weights.scales, (scale) => Math.fround(x.q.scale * scale)) };
+  const steps = new Float32Array(weights.scales.length);
+  for (let o = 0; o < steps.length; o++) steps[o] = x.q.scale * (weights.scales[o] ?? 1);
+  return { x, weights, steps };
 }
 
 const geometryOf = (conv: Node): Record<string, Attribute> => ({
@@ -180,7 +191,8 @@ export const planConv: Planner = (editor, value, q) => {
   const bias = own.bias === undefined ? undefined : integerBias(editor, own.bias, steps);
   if (own.bias !== undefined && bias === undefined) return explain('fold-quantization', conv, 'its bias is not constant, or does not fit 32 bits in steps of x_scale * w_scale');
   // The order of operations that onnxruntime uses: x_scale * w_scale, then / y_scale, in single precision.
-  const scale = steps.map((step) => Math.fround(step / q.scale));
+  const scale = new Float32Array(steps.length);
+  for (let o = 0; o < scale.length; o++) scale[o] = (steps[o] ?? 0) / q.scale;
   return () => {
     const name = editor.producer(value)?.name ?? conv.name;
     const inputs = [
