@@ -3,6 +3,7 @@ export { RuntimeError, runtimeErrorCodes, SternaError, type RuntimeErrorCode } f
 export { runtimeVersion, compareVersions } from './version.js';
 export type { DataType, Tensor, TensorData, TensorInfo } from './tensor.js';
 export type { Frame, FrameSource, Image } from './frame.js';
+export { keepPicture, releasePicture } from './picture-memory.js';
 export { createSession } from './session.js';
 export { defaultLimits, type ModelLimits } from './onnx/types.js';
 export type { EngineName, LayerProfile, PixelInput, ProgramCache, Session, SessionOptions, SessionStats } from './session.js';

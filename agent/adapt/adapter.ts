@@ -3,6 +3,7 @@
  * and after each one the process rests until its share of a core is kept. Nothing is in force before golden vectors and findings have been judged.
  */
 import { isSound, type Frame } from '../../runtime/frame.js';
+import { keepPicture } from '../../runtime/picture-memory.js';
 import { messageOf } from '../../runtime/errors.js';
 import { looked } from '../../runtime/stages/types.js';
 import type { AdaptCandidate, AdaptOutcome, AdaptReport, AdaptState } from '../ground/adapt.js';
@@ -128,6 +129,7 @@ export class ThresholdAdapter {
     const take = this.#take;
     if (take === null || isSound(frame) || !looked(result.exit) || running.slot.digest !== this.#slot?.digest || !this.#mayGoOn()) return;
     this.#take = null;
+    keepPicture(frame);
     take(frame);
   }
 

@@ -2,8 +2,9 @@
  * Opens the camera or microphone, takes its frames through the running pipeline, and opens it again when it is lost. The loop goes on without a
  * camera, without a package, and when a pipeline fails.
  */
-import type { AnySample, SampleSource } from '../../runtime/frame.js';
+import { isSound, type AnySample, type SampleSource } from '../../runtime/frame.js';
 import type { PipelineResult } from '../../runtime/pipeline/types.js';
+import { releasePicture } from '../../runtime/picture-memory.js';
 import { toCodedError, type CodedError } from '../errors.js';
 import { nextBackoff } from '../ground/backoff.js';
 import type { ProcessedFrame, Running } from '../ground/frames.js';
@@ -19,6 +20,7 @@ export const lostCodes = { camera: 'E_CAMERA_LOST', microphone: 'E_MICROPHONE_LO
 
 export type CameraState = 'none' | 'opening' | 'running' | 'ended' | 'lost';
 
+/** A frame's picture is written over after the next frame, unless a handler keeps it (`keepPicture`). */
 export interface LoopHandlers {
   /** Called for each frame that arrives. `source` has the number of its damaged frames so far, and what its clock is like. */
   onArrival?(frame: AnySample, source: Pick<SampleSource<AnySample>, 'broken' | 'clock'>): void;
@@ -71,7 +73,7 @@ export class InferenceLoop {
     this.#handlers = handlers;
   }
 
-  /** The newest frame with its result (null while no package runs). */
+  /** The newest frame with its result (null while no package runs). Whoever reads its picture later has to keep it (`keepPicture`). */
   get latest(): { frame: AnySample; result: PipelineResult | null } | null {
     return this.#latest;
   }
@@ -153,7 +155,10 @@ export class InferenceLoop {
         if (this.#camera !== 'running') this.#setCamera('running', null);
         this.#frames += 1;
         this.#handlers.onArrival?.(frame, source);
-        if (!this.#isDue()) continue;
+        if (!this.#isDue()) {
+          release(frame);
+          continue;
+        }
         await this.#take(frame, { source, droppedBefore: source.dropped - droppedBefore, signal });
         droppedBefore = source.dropped;
         if (signal.aborted) return null;
@@ -181,7 +186,7 @@ export class InferenceLoop {
     const droppedAtStart = source.dropped;
     const { turns } = this.#options;
     const turn = turns === undefined || this.#slot.running === null ? undefined : await turns.of.take(turns.name, signal);
-    if (turn === null) return;
+    if (turn === null) return release(frame);
     this.#busySinceMs = this.#clock.monotonicMs();
     try {
       const used = await this.#slot.use(async (running) => {
@@ -191,7 +196,7 @@ export class InferenceLoop {
         return true;
       });
       if (used === null) {
-        this.#latest = { frame, result: null };
+        this.#setLatest(frame, null);
         this.#handlers.onIdleFrame(frame);
       }
     } finally {
@@ -206,11 +211,18 @@ export class InferenceLoop {
       result = await running.model.pipeline.process(frame);
     } catch (error) {
       this.#handlers.onPipelineError(running, toCodedError(error));
-      return;
+      return release(frame);
     }
     running.frames += 1;
-    this.#latest = { frame, result };
+    this.#setLatest(frame, result);
     this.#handlers.onFrame({ frame, result, running, doneMs: this.#clock.monotonicMs(), ...drops });
+  }
+
+  /** The frame before is released: who still needs it has kept its picture. */
+  #setLatest(frame: AnySample, result: PipelineResult | null): void {
+    const before = this.#latest;
+    this.#latest = { frame, result };
+    if (before !== null) release(before.frame);
   }
 
   #setCamera(state: CameraState, error: CodedError | null): void {
@@ -218,6 +230,10 @@ export class InferenceLoop {
     this.#camera = state;
     this.#handlers.onCamera(state, error);
   }
+}
+
+function release(sample: AnySample): void {
+  if (!isSound(sample)) releasePicture(sample);
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -2,6 +2,7 @@
  * Runs a candidate on some of the frames that the serving package processes, and compares the two. The serving package never waits for the candidate.
  */
 import { isSound } from '../../runtime/frame.js';
+import { keepPicture } from '../../runtime/picture-memory.js';
 import { addSample, noAgreement } from '../../runtime/stages/agreement.js';
 import { looked } from '../../runtime/stages/types.js';
 import { AgentError, toCodedError } from '../errors.js';
@@ -103,6 +104,7 @@ export class ShadowRun {
     }
     this.#since = 0;
     this.#busy = true;
+    if (!isSound(frame)) keepPicture(frame);
     void this.#compare(heard ? this.#stretch.take() : frame, result, this.#shareOfChunk(frame)).finally(() => { this.#busy = false; });
   }
 

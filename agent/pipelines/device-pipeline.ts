@@ -19,6 +19,7 @@ import { PipelineSlot } from '../inference/pipeline-slot.js';
 import type { AnySample, Model, RunningModel, RuntimePort, SampleSource, SoundRequest } from '../ground/runtime.js';
 import { isLive, isSoundInput } from '../inference/source.js';
 import { isSound, type Frame } from '../../runtime/frame.js';
+import { keepPicture } from '../../runtime/picture-memory.js';
 import { RateFault } from '../inference/sound-faults.js';
 import { StreamFaults } from '../inference/stream-faults.js';
 import { allowanceOf } from '../ota/allowance.js';
@@ -220,7 +221,9 @@ export class DevicePipeline {
   picture(): Frame | null {
     if (this.medium === 'microphone') throw new AgentError('E_NO_FRAME', `The pipeline ${this.name} listens, so it has no pictures`);
     const frame = this.loop.latest?.frame;
-    return frame === undefined || isSound(frame) ? null : frame;
+    if (frame === undefined || isSound(frame)) return null;
+    keepPicture(frame);
+    return frame;
   }
 
   reported(): ReportedPipeline {

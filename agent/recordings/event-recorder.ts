@@ -3,6 +3,7 @@
  * camera costs no processor time. They are encoded when something has happened, one after another and beside the processing of frames.
  */
 import type { Frame, Image } from '../../runtime/frame.js';
+import { keepPicture } from '../../runtime/picture-memory.js';
 import type { WireFinding } from '../contracts/index.js';
 import { toCodedError, type CodedError } from '../errors.js';
 import { Chain } from '../ground/chain.js';
@@ -71,6 +72,7 @@ export class EventRecorder {
     for (const clip of [...this.#open]) this.#continue(clip, frame, clips);
     const last = this.#before.at(-1);
     if (last !== undefined && frame.capturedMs - last.capturedMs < 1000 / clips.fps) return;
+    keepPicture(frame);
     this.#before.push(frame);
     const oldestMs = frame.capturedMs - clips.beforeMs;
     let bytes = this.#before.reduce((sum, { data }) => sum + data.byteLength, 0);
@@ -83,6 +85,7 @@ export class EventRecorder {
     const { pipeline, camera, options: { snapshots, clips } } = this.#parts;
     const own = findings.find((finding) => sameThing(finding, event.finding)) ?? event.finding;
     const all = [own, ...findings.filter((finding) => finding !== own)].slice(0, 100).map(withoutName);
+    keepPicture(frame);
     const taken = this.#queue(async (store) => {
       const jpeg = await this.#parts.encode(frame, { maxWidth: snapshots.maxWidth, quality: SNAPSHOT_QUALITY });
       await store.add({
@@ -113,7 +116,10 @@ export class EventRecorder {
 
   #continue(clip: OpenClip, frame: Frame, { afterMs, fps }: NonNullable<RecorderOptions['clips']>): void {
     const last = clip.frames.at(-1)?.capturedMs ?? -Infinity;
-    if (frame.capturedMs - last >= 1000 / fps) clip.frames.push(frame);
+    if (frame.capturedMs - last >= 1000 / fps) {
+      keepPicture(frame);
+      clip.frames.push(frame);
+    }
     if (frame.capturedMs - clip.eventMs >= afterMs) this.#close(clip);
   }
 

@@ -188,6 +188,7 @@ export interface Addon {
   copyBytes(target: ArrayBufferView, source: ArrayBufferView): void;
   allFinite(data: Float32Array): boolean;
   dieWithParent(): boolean;
+  openPipe(bytes: number): { readFd: number; writeFd: number } | null;
   stripBytes(shapes: Float64Array): number;
   readonly image: ImageAddon;
   /** `kernels/binding/nearest.ts` says what these are. */

@@ -15,7 +15,7 @@ void RegisterProgram(Napi::Object exports);  // loadProgram, loadProgramFile, pa
 void RegisterSystemd(Napi::Object exports);  // notifySystemd(message)
 void RegisterMemory(Napi::Object exports);   // frugalMemory(), copyBytes(target, source), allFinite(data)
 void RegisterProgramPages(Napi::Object exports);  // releaseProgramPages()
-void RegisterProcess(Napi::Object exports);  // dieWithParent()
+void RegisterProcess(Napi::Object exports);  // dieWithParent(), openPipe(bytes)
 void RegisterStrips(Napi::Object exports);   // stripBytes(shapes)
 void RegisterImage(Napi::Object exports);     // image: {resize, warp, ...}
 void RegisterNearest(Napi::Object exports);  // nearestCandidates(...)

@@ -1,18 +1,23 @@
 import { spawn } from 'node:child_process';
-import type { ChildProcessByStdio } from 'node:child_process';
-import { accessSync, constants, statSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { accessSync, closeSync, constants, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { delimiter, join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { openPipe } from '../../kernels/binding/pipe.js';
 import { RuntimeError } from '../errors.js';
 import type { Image } from '../frame.js';
+import { PictureMemory } from '../picture-memory.js';
 import { redact } from '../redact.js';
+import { pushInto, readInto, type ByteSink } from './byte-sink.js';
 import type { Tally } from './decoded.js';
 import { PpmReader } from './ppm.js';
 import { Watchdog } from './watchdog.js';
 
 /** Lines of ffmpeg's log that are kept for an error message. */
 const keptLogLines = 40;
+/** A picture of 640 x 480 comes in four reads rather than fifteen; more would only be older when it is read. */
+const pipeBytes = 256 * 1024;
 /** A process that ignores SIGTERM (blocked in a driver) is killed after this. */
 const killAfterMs = 1000;
 
@@ -62,30 +67,51 @@ export const localFile = (path: string): string[] => ['-protocol_whitelist', 'fi
 export const overRtsp = (address: string): string[] => ['-rtsp_transport', 'tcp', '-i', address];
 
 /** A run of ffmpeg: its whole arguments, and what it delivers, for messages. */
-interface FfmpegRun {
+interface FfmpegRun<T> {
   arguments: readonly string[];
   what: 'picture' | 'sound';
   /** Takes what the process says. */
   log: Log;
+  /** Makes items of what the process writes. */
+  sink: ByteSink<T>;
+}
+
+/** Starts ffmpeg, whose output becomes the items of a sink: through a pipe of our own where there can be one, else through Node's. */
+function startFfmpeg<T>(words: readonly string[], { stdin, sink }: { stdin: 'inherit' | 'ignore'; sink: ByteSink<T> }): { child: ChildProcess; items: AsyncIterable<T> } {
+  const program = findFfmpeg();
+  const pipe = openPipe(pipeBytes);
+  if (pipe === null) {
+    const child = spawn(program, words, { stdio: [stdin, 'pipe', 'pipe'] });
+    return { child, items: pushAll(child.stdout, sink) };
+  }
+  try {
+    return { child: spawn(program, words, { stdio: [stdin, pipe.writeFd, 'pipe'] }), items: readInto(pipe.readFd, sink) };
+  } finally {
+    closeSync(pipe.writeFd);
+  }
+}
+
+async function* pushAll<T>(stream: AsyncIterable<Buffer>, sink: ByteSink<T>): AsyncGenerator<T, void, undefined> {
+  for await (const chunk of stream) yield* pushInto(sink, chunk);
 }
 
 /**
  * Runs ffmpeg and gives what it writes, as fast as it is taken. The process ends with the iteration.
  * @throws RuntimeError E_FFMPEG_MISSING, E_MEDIA with ffmpeg's last line
  */
-async function* readFfmpeg(source: FfmpegInput, { arguments: words, what, log }: FfmpegRun, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
+async function* readFfmpeg<T>(source: FfmpegInput, { arguments: words, what, log, sink }: FfmpegRun<T>, signal: AbortSignal): AsyncGenerator<T, void, undefined> {
   if (signal.aborted) return;
-  const child = spawn(findFfmpeg(), words, { stdio: [source.stdin === true ? 'inherit' : 'ignore', 'pipe', 'pipe'] });
+  const { child, items } = startFfmpeg(words, { stdin: source.stdin === true ? 'inherit' : 'ignore', sink });
   const ended = exitOf(child);
-  log.follow(child.stderr);
+  if (child.stderr !== null) log.follow(child.stderr);
   const stop = (): void => terminate(child);
   signal.addEventListener('abort', stop, { once: true });
   const watchdog = new Watchdog(source.stallMs, stop);
   try {
-    for await (const bytes of child.stdout as AsyncIterable<Buffer>) {
+    for await (const item of items) {
       if (signal.aborted) return;
       watchdog.pause();
-      yield bytes;
+      yield item;
       watchdog.feed();
     }
     const { code, error } = await ended;
@@ -101,30 +127,34 @@ async function* readFfmpeg(source: FfmpegInput, { arguments: words, what, log }:
   }
 }
 
+/** Beside what is read. */
+interface VideoParts {
+  /** Counts pictures that ffmpeg calls damaged. */
+  tally: Tally;
+  memory: PictureMemory;
+}
+
 /**
  * Pictures of a video, decoded by an ffmpeg process, as fast as they are taken. The process ends with the iteration.
  * PPM rather than raw video on the pipe: each picture states its own size, so nothing has to be probed beforehand. ffmpeg would scale the pictures of a
  * camera that changes its resolution to the first size, whatever their shape: a new process begins with the new size instead.
- * @param tally counts pictures that ffmpeg calls damaged
  * @throws RuntimeError E_FFMPEG_MISSING, E_MEDIA with ffmpeg's last line
  */
-export async function* decodeVideo(source: FfmpegInput, signal: AbortSignal, tally: Tally = { dropped: 0, broken: 0 }): AsyncGenerator<DecodedImage, void, undefined> {
-  while (yield* decodeOneSize(source, signal, tally));
+export async function* decodeVideo(source: FfmpegInput, signal: AbortSignal, parts: VideoParts = { tally: { dropped: 0, broken: 0 }, memory: new PictureMemory() }): AsyncGenerator<DecodedImage, void, undefined> {
+  while (yield* decodeOneSize(source, signal, parts));
 }
 
 /** One process. @returns whether the source goes on with pictures of another size */
-async function* decodeOneSize(source: FfmpegInput, signal: AbortSignal, tally: Tally): AsyncGenerator<DecodedImage, boolean, undefined> {
+async function* decodeOneSize(source: FfmpegInput, signal: AbortSignal, { tally, memory }: VideoParts): AsyncGenerator<DecodedImage, boolean, undefined> {
   const resized = new AbortController();
   const log = new Log(tally, source.strict ? () => undefined : () => resized.abort());
-  const reader = new PpmReader();
+  const reader = new PpmReader(memory);
   let count = 0;
-  for await (const bytes of readFfmpeg(source, { arguments: argumentsFor(source), what: 'picture', log }, AbortSignal.any([signal, resized.signal]))) {
-    for (const image of reader.push(bytes)) {
-      if (signal.aborted) return false;
-      if (log.resized) return true;
-      count++;
-      yield { ...image, fps: log.outputFps };
-    }
+  for await (const image of readFfmpeg(source, { arguments: argumentsFor(source), what: 'picture', log, sink: reader }, AbortSignal.any([signal, resized.signal]))) {
+    if (signal.aborted) return false;
+    if (log.resized) return true;
+    count++;
+    yield { ...image, fps: log.outputFps };
   }
   if (signal.aborted) return false;
   if (log.resized) return true;
@@ -152,7 +182,7 @@ export async function* decodeSound(source: FfmpegInput & { rate: number }, signa
   ];
   const log = new Log({ dropped: 0, broken: 0 }, () => undefined, () => { tally.dropped++; });
   let count = 0;
-  for await (const bytes of readFfmpeg(source, { arguments: words, what: 'sound', log }, signal)) {
+  for await (const bytes of readFfmpeg(source, { arguments: words, what: 'sound', log, sink: new PieceSink() }, signal)) {
     count += bytes.length;
     yield bytes;
   }
@@ -172,16 +202,27 @@ function argumentsFor({ input, fps, maxSide, strict }: FfmpegInput): string[] {
   ];
 }
 
-type Child = ChildProcessByStdio<null, Readable, Readable>;
+/** Pieces of a stream, as they come. */
+class PieceSink implements ByteSink<Uint8Array> {
+  readonly #room = new Uint8Array(64 * 1024);
 
-function exitOf(child: Child): Promise<{ code: number | null; error?: Error }> {
+  room(): Uint8Array {
+    return this.#room;
+  }
+
+  filled(count: number): readonly Uint8Array[] {
+    return [this.#room.slice(0, count)];
+  }
+}
+
+function exitOf(child: ChildProcess): Promise<{ code: number | null; error?: Error }> {
   return new Promise((resolve) => {
     child.once('error', (error) => resolve({ code: null, error }));
     child.once('close', (code) => resolve({ code }));
   });
 }
 
-function terminate(child: Child): void {
+function terminate(child: ChildProcess): void {
   if (child.exitCode !== null || child.signalCode !== null) return;
   child.kill('SIGTERM');
   const timer = setTimeout(() => child.kill('SIGKILL'), killAfterMs);

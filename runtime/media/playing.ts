@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Frame, FrameSource } from '../frame.js';
+import { releasePicture } from '../picture-memory.js';
 import type { Decoded, Decoder, Tally } from './decoded.js';
 import { Pace } from './pace.js';
 import { newestOf, type DropOldestRing } from './ring.js';
@@ -89,11 +90,13 @@ export class LiveSource implements FrameSource {
       const due = camera ? image.arrivedMs ?? now : table.due(mediaMs, 1000 / image.fps, now);
       if (due === null || !pace.passes(due)) {
         ring.dropped++;
+        releasePicture(image);
         continue;
       }
       if (due > now) await sleep(due - now, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
-      ring.push(toFrame(image, sequence, { capturedMs: due, ...(camera ? {} : { mediaMs }) }));
+      const dropped = ring.push(toFrame(image, sequence, { capturedMs: due, ...(camera ? {} : { mediaMs }) }));
+      if (dropped !== undefined) releasePicture(dropped);
     }
   }
 }

@@ -1,5 +1,6 @@
 import { RuntimeError } from '../errors.js';
 import type { Image } from '../frame.js';
+import { PictureMemory } from '../picture-memory.js';
 import { maxStreamPixels } from './decoded.js';
 
 /** Layouts of raw pictures, as ffmpeg and libcamera name them. Those with planes of half size need even sides. */
@@ -31,6 +32,7 @@ export class RawReader {
   readonly #height: number;
   readonly #pixels: RawFormat;
   readonly #frame: Uint8Array;
+  readonly #memory = new PictureMemory();
   #filled = 0;
 
   constructor({ width, height, pixels }: Extract<StdinFormat, { type: 'raw' }>) {
@@ -55,9 +57,23 @@ export class RawReader {
       rest = rest.subarray(count);
       if (this.#filled < this.#frame.length) break;
       this.#filled = 0;
-      images.push({ width: this.#width, height: this.#height, data: toRgb(this.#frame, this.#width, this.#height, this.#pixels) });
+      images.push({ width: this.#width, height: this.#height, data: this.#toRgb() });
     }
     return images;
+  }
+
+  #toRgb(): Uint8Array {
+    const [frame, width, height] = [this.#frame, this.#width, this.#height];
+    const area = width * height;
+    const out = this.#memory.take(area * 3);
+    switch (this.#pixels) {
+      case 'rgb24': out.set(frame); break;
+      case 'bgr24': for (let i = 0; i < frame.length; i += 3) [out[i], out[i + 1], out[i + 2]] = [frame[i + 2] ?? 0, frame[i + 1] ?? 0, frame[i] ?? 0]; break;
+      case 'gray8': for (let i = 0; i < area; i++) out.fill(frame[i] ?? 0, i * 3, i * 3 + 3); break;
+      case 'yuv420p': fromYuv(frame, out, { width, height, u: area, v: area * 1.25, step: 1 }); break;
+      case 'nv12': fromYuv(frame, out, { width, height, u: area, v: area + 1, step: 2 }); break;
+    }
+    return out;
   }
 }
 
@@ -72,26 +88,9 @@ function frameBytes(width: number, height: number, pixels: RawFormat): number {
   }
 }
 
-function toRgb(frame: Uint8Array, width: number, height: number, pixels: RawFormat): Uint8Array {
-  const area = width * height;
-  switch (pixels) {
-    case 'rgb24': return frame.slice();
-    case 'bgr24': return fill(area, (out, i) => { out[i * 3] = frame[i * 3 + 2] ?? 0; out[i * 3 + 1] = frame[i * 3 + 1] ?? 0; out[i * 3 + 2] = frame[i * 3] ?? 0; });
-    case 'gray8': return fill(area, (out, i) => out.fill(frame[i] ?? 0, i * 3, i * 3 + 3));
-    case 'yuv420p': return fromYuv(frame, { width, height, u: area, v: area * 1.25, step: 1 });
-    case 'nv12': return fromYuv(frame, { width, height, u: area, v: area + 1, step: 2 });
-  }
-}
-
-function fill(area: number, put: (out: Uint8Array, pixel: number) => void): Uint8Array {
-  const out = new Uint8Array(area * 3);
-  for (let i = 0; i < area; i++) put(out, i);
-  return out;
-}
-
 /** ITU-R BT.601, 8 bits, limited range, in fixed point with 8 fractional bits. One pair of color differences for 2 x 2 pixels. */
-function fromYuv(frame: Uint8Array, { width, height, u, v, step }: { width: number; height: number; u: number; v: number; step: number }): Uint8Array {
-  const out = new Uint8ClampedArray(width * height * 3);
+function fromYuv(frame: Uint8Array, rgb: Uint8Array, { width, height, u, v, step }: { width: number; height: number; u: number; v: number; step: number }): void {
+  const out = new Uint8ClampedArray(rgb.buffer, rgb.byteOffset, rgb.length);
   for (let y = 0, to = 0; y < height; y++) {
     const half = (y >> 1) * (width >> 1);
     for (let x = 0; x < width; x++, to += 3) {
@@ -104,5 +103,4 @@ function fromYuv(frame: Uint8Array, { width, height, u, v, step }: { width: numb
       out[to + 2] = (luma + 516 * blue) >> 8;
     }
   }
-  return new Uint8Array(out.buffer);
 }

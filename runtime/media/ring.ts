@@ -11,13 +11,13 @@ export class DropOldestRing<T> {
     this.#capacity = capacity;
   }
 
-  push(item: T): void {
-    if (this.#items.length === this.#capacity) {
-      this.#items.shift();
-      this.dropped++;
-    }
+  /** @returns the item that was dropped for it, if one was */
+  push(item: T): T | undefined {
+    const dropped = this.#items.length === this.#capacity ? this.#items.shift() : undefined;
+    if (dropped !== undefined) this.dropped++;
     this.#items.push(item);
     this.#wake?.();
+    return dropped;
   }
 
   /** No more items; `next` gives what is left, then throws `error` or ends. */

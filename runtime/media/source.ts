@@ -2,6 +2,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { RuntimeError } from '../errors.js';
 import type { FrameSource } from '../frame.js';
+import { PictureMemory } from '../picture-memory.js';
 import { aBoolean, aNumber, anObject, checkOptions, type OptionKinds } from '../options.js';
 import { redact } from '../redact.js';
 import { videoFps, type Decoder } from './decoded.js';
@@ -121,9 +122,10 @@ function pictures(paths: readonly string[], rate: number | undefined, loop: bool
 
 function video(input: FfmpegInput, loop: boolean): Decoder {
   findFfmpeg();
+  const memory = new PictureMemory();
   return async function* (signal, tally) {
     do {
-      for await (const image of decodeVideo(input, signal, tally)) yield { ...image, fps: input.fps ?? image.fps ?? videoFps };
+      for await (const image of decodeVideo(input, signal, { tally, memory })) yield { ...image, fps: input.fps ?? image.fps ?? videoFps };
     } while (loop && !signal.aborted);
   };
 }

@@ -1,4 +1,5 @@
 import type { Image } from '../../frame.js';
+import { keepPicture } from '../../picture-memory.js';
 import type { Detection } from '../../stages/finding.js';
 
 import { initialAudit, Lottery, missRate, stepAudit, thresholdFactor, type AuditState, type GateReport } from './audit.js';
@@ -48,6 +49,7 @@ export class Auditor {
       return false;
     }
     const known = this.#known;
+    keepPicture(image);
     this.#running = this.#audit(image, known).catch(() => { this.#skipped += 1; }).finally(() => { this.#running = null; });
     return true;
   }

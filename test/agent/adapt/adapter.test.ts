@@ -12,6 +12,7 @@ import { CandidateError } from '../../../agent/ground/runtime.js';
 import { armFault } from '../../../agent/platform/fault.js';
 import { restsFor, storedDigest } from '../../../agent/pipelines/adaptation.js';
 import { initialOtaState, type OtaState } from '../../../agent/ota/state.js';
+import { LentPictures } from '../../support/lent-pictures.js';
 import { until } from '../support/tools.js';
 
 const digest = 'a'.repeat(64);
@@ -59,8 +60,8 @@ class Bench {
     });
   }
 
-  frame(of = digest, exit = 'full'): void {
-    this.adapter.offer({ frame: { width: 1, height: 1, data: new Uint8Array(3), sequence: 0, capturedMs: 0 }, result: { exit }, running: { slot: slotOf(of) } } as unknown as ProcessedFrame);
+  frame(of = digest, exit = 'full', data: Uint8Array = new Uint8Array(3)): void {
+    this.adapter.offer({ frame: { width: 1, height: 1, data, sequence: 0, capturedMs: 0 }, result: { exit }, running: { slot: slotOf(of) } } as unknown as ProcessedFrame);
   }
 
   /** Lets time pass and frames come until it is in one of the states. */
@@ -95,6 +96,21 @@ describe('adaptation on a device', () => {
     bench.adapter.switched(slotOf(digest)); // The package that was opened again.
     expect(bench.adapter.report.state).toBe('adapted');
     expect(await bench.adapter.open(digest, (bytes) => Promise.resolve(Buffer.from(bytes ?? []).toString()))).toBe(overlay.toString());
+  });
+
+  it('keeps the pictures that it takes, and no others', async () => {
+    const bench = new Bench(folder);
+    const pictures = new LentPictures(3);
+    bench.adapter.switched(slotOf(digest));
+    await until('it asks for a frame', () => {
+      bench.nowMs += 500;
+      const data = pictures.take();
+      bench.frame(digest, 'full', data);
+      return pictures.isKept(data);
+    });
+    const next = pictures.take();
+    bench.frame(digest, 'full', next); // One is enough for now.
+    expect(pictures.isKept(next)).toBe(false);
   });
 
   it('is off by default: no process, no frame, and what was adapted before is not used', async () => {

@@ -9,6 +9,7 @@ import { isLive } from '../../../agent/inference/source.js';
 import type { Slot } from '../../../agent/ground/package.js';
 import { systemClock } from '../../../agent/platform/clock.js';
 import type { Frame, FrameSource } from '../../../runtime/frame.js';
+import { keepPicture, PictureMemory } from '../../../runtime/picture-memory.js';
 import { until } from '../support/tools.js';
 
 /** A model that notes what happens to it. */
@@ -76,6 +77,63 @@ function bench(scripts: Script[], live = false, turns?: EngineTurns): { loop: In
   onTestFinished(() => loop.stop());
   return { loop, slot, frames, cameras, idle, errors, opened };
 }
+
+describe('the pictures of frames', () => {
+  /** The frames' memory is counted: what is released is lent again. */
+  function lending(frames: number, signal: AbortSignal, buffers: ArrayBufferLike[]): FrameSource {
+    const memory = new PictureMemory();
+    return {
+      dropped: 0,
+      async *[Symbol.asyncIterator](): AsyncGenerator<Frame> {
+        for (let sequence = 0; sequence < frames && !signal.aborted; sequence++) {
+          const data = memory.take(3).fill(sequence);
+          buffers.push(data.buffer);
+          yield { sequence, capturedMs: performance.now(), width: 1, height: 1, data };
+          await sleep(1);
+        }
+      },
+    };
+  }
+
+  async function run(handlers: { onFrame?: (frame: Frame) => void }, options: { running?: ReturnType<typeof model>; pace?: number } = {}): Promise<{ pictures: number; latest: Frame }> {
+    const slot = new PipelineSlot();
+    if (options.running !== undefined) await slot.exchange(options.running.model, options.running.slot);
+    const buffers: ArrayBufferLike[] = [];
+    let ended: () => void = () => undefined;
+    const end = new Promise<void>((resolve) => { ended = resolve; });
+    const loop = new InferenceLoop(slot, systemClock(), { input: 'x', live: false, open: (signal) => lending(20, signal, buffers) }, {
+      onFrame: ({ frame }) => handlers.onFrame?.(frame as Frame), onIdleFrame: () => undefined, onPipelineError: () => undefined,
+      onCamera: (state) => { if (state === 'ended') ended(); },
+    });
+    loop.setPace(options.pace ?? 1);
+    loop.start();
+    await end;
+    const latest = loop.latest?.frame as Frame;
+    await loop.stop();
+    expect(buffers).toHaveLength(20);
+    return { pictures: new Set(buffers).size, latest };
+  }
+
+  it('are given back after the next frame, so that two are enough', async () => {
+    const values: number[] = [];
+    const { pictures, latest } = await run({ onFrame: ({ data }) => values.push(data[0] ?? -1) }, { running: model('1') });
+    expect(pictures).toBe(2);
+    expect(values).toEqual(Array.from({ length: 20 }, (_, i) => i));
+    expect(latest.data[0]).toBe(19);
+  });
+
+  it('are given back when no package runs, when a pipeline fails, and when the pace leaves them out', async () => {
+    expect((await run({})).pictures).toBe(2);
+    expect((await run({}, { running: model('1', { fails: true }) })).pictures).toBe(1);
+    expect((await run({}, { running: model('1'), pace: 0.5 })).pictures).toBe(2);
+  });
+
+  it('stay as they are for whoever keeps them', async () => {
+    const kept: Frame[] = [];
+    await run({ onFrame: (frame) => { keepPicture(frame); kept.push(frame); } }, { running: model('1') });
+    expect(kept.map(({ data }) => data[0])).toEqual(kept.map(({ sequence }) => sequence));
+  });
+});
 
 describe('the inference loop', () => {
   it('takes the share of the frames that the pace allows, evenly spread', async () => {

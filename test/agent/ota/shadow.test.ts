@@ -12,6 +12,7 @@ import { addSample, noAgreement, shareOf } from '../../../runtime/stages/agreeme
 import { ShadowRun } from '../../../agent/ota/shadow.js';
 import type { ShadowRules } from '../../../agent/ground/update-rules.js';
 import { systemClock } from '../../../agent/platform/clock.js';
+import { LentPictures } from '../../support/lent-pictures.js';
 import { until } from '../support/tools.js';
 import { testRules } from '../support/update-rules.js';
 
@@ -87,10 +88,10 @@ class Beside {
     return { slot: { name: 'x', version: '1.0.0', digest, size_bytes: 1, since_ms: 0 }, frames: 0, model: { vocabulary } } as unknown as Running;
   }
 
-  frame(findings: Finding[] = [at('car', 0)], over: object = {}): void {
+  frame(findings: Finding[] = [at('car', 0)], over: object = {}, data: Uint8Array = new Uint8Array(3)): void {
     if (this.running === null) return;
     const result = { findings, exit: 'full', totalMs: 10, ...over };
-    this.run.offer({ frame: { sequence: 0, capturedMs: 0, width: 1, height: 1, data: new Uint8Array(3) }, result, running: this.running } as unknown as ProcessedFrame);
+    this.run.offer({ frame: { sequence: 0, capturedMs: 0, width: 1, height: 1, data }, result, running: this.running } as unknown as ProcessedFrame);
   }
 
   /** A tenth of a second of sound, whose samples are its number. */
@@ -119,6 +120,19 @@ describe('a candidate beside the serving package', () => {
     expect(await beside.decide()).toMatchObject({ state: 'passed', samples: 5, samples_wanted: 5, errors: 0, agreement: { boxes: 1, identities: null, classes: null }, p50_ms: 10, serving_p50_ms: 10, joules: 0.1 });
     expect(beside.closed).toBe(true);
     expect(beside.reports[0]).toMatchObject({ state: 'running', samples: 0 });
+  });
+
+  it('gets pictures that nobody writes over while it works', async () => {
+    const beside = new Beside({ every: 1 });
+    const pictures = new LentPictures(3);
+    let finish: (sample: Partial<ShadowSample>) => void = () => undefined;
+    beside.answer = () => new Promise((resolve) => { finish = resolve; });
+    void beside.run.run(beside.abort.signal).catch(() => undefined);
+    const [asked, skipped] = [pictures.take(), pictures.take()];
+    beside.frame(undefined, {}, asked);
+    beside.frame(undefined, {}, skipped);
+    expect([beside.asked, pictures.isKept(asked), pictures.isKept(skipped)]).toEqual([1, true, false]);
+    finish({});
   });
 
   it.each<[string, string, (beside: Beside) => void]>([

@@ -5,6 +5,7 @@ import { openDatabase } from '../../../agent/platform/database.js';
 import { EventRecorder, type RecorderOptions } from '../../../agent/recordings/event-recorder.js';
 import { RecordingStore } from '../../../agent/recordings/store.js';
 import type { Frame, Image } from '../../../runtime/frame.js';
+import { PictureMemory, releasePicture } from '../../../runtime/picture-memory.js';
 import { temporaryFolder } from '../support/tools.js';
 
 const ID = '00000000-0000-4000-8000-000000000001';
@@ -46,6 +47,25 @@ describe('recording an event', () => {
     expect(kept_?.clip?.frames.map(({ offsetMs }) => offsetMs)).toEqual([-400, -200, 0, 200, 400]);
     expect([...await store.clip(ID)]).toEqual([6, 8, 10, 12, 14]);
     expect([widths[0], new Set(widths.slice(1)), kept()]).toEqual([1000, new Set([100]), 1]);
+  });
+
+  it('keeps the pictures that it will encode, while the source writes over all others', async () => {
+    const { recorder, store } = await bench();
+    const memory = new PictureMemory();
+    const [seen, buffers]: [Frame[], Set<ArrayBufferLike>] = [[], new Set()];
+    for (let ms = 0; ms <= 2000; ms += 100) {
+      const frame = { ...frameAt(ms), data: memory.take(4 * 4 * 3).fill(ms / 100) };
+      buffers.add(frame.data.buffer);
+      recorder.frame(frame);
+      if (ms === 1000) recorder.event({ id: ID, timeMs: 77_000, finding: ann }, frame, [ann]);
+      seen.push(frame);
+      const before = seen.at(-2);
+      if (before !== undefined) releasePicture(before);
+    }
+    await recorder.idle();
+    expect(buffers.size).toBeLessThan(seen.length);
+    expect(await store.snapshot(ID)).toEqual(Uint8Array.of(10));
+    expect([...await store.clip(ID)]).toEqual([6, 8, 10, 12, 14]);
   });
 
   it('keeps nothing while it is switched off, and forgets the frames before', async () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { releasePicture } from '../../../runtime/picture-memory.js';
 import type { Frame, FrameSource } from '../../../runtime/frame.js';
 import { findFfmpeg } from '../../../runtime/media/ffmpeg.js';
 import { decodeImage, encodeJpeg, openSource } from '../../../runtime/media/index.js';
@@ -205,6 +206,21 @@ describe.skipIf(ffmpeg === null)(`video${ffmpeg === null ? ' (skipped: ffmpeg is
     const [r = 0, g = 255, b = 255] = first?.data ?? [];
     expect(r).toBeGreaterThan(240);
     expect(Math.max(g, b)).toBeLessThan(15);
+  });
+
+  it('writes over pictures that are released, and over no others', async () => {
+    const all = await collect(openSource(at('clip.mp4')));
+    const buffers = new Set<ArrayBufferLike>();
+    let sequence = 0;
+    for await (const frame of openSource(at('clip.mp4'))) {
+      buffers.add(frame.data.buffer);
+      expect(Buffer.compare(frame.data, all[sequence]?.data ?? Buffer.alloc(0))).toBe(0);
+      releasePicture(frame);
+      sequence++;
+    }
+    expect(sequence).toBe(20);
+    expect(buffers.size).toBeLessThanOrEqual(3);
+    expect(new Set(all.map(({ data }) => data.buffer)).size).toBe(20);
   });
 
   it('reads BMP', async () => {

@@ -6,6 +6,7 @@ import { Auditor } from '../../../../runtime/vision/gates/auditor.js';
 import { initialAudit, Lottery, missesTooMuch, missRate, stepAudit, strictnesses, thresholdFactor, type AuditOutcome, type AuditState } from '../../../../runtime/vision/gates/audit.js';
 import { binomialAtMost, rateBounds, trialsToShow } from '../../../../runtime/vision/gates/binomial.js';
 import type { AuditLook } from '../../../../runtime/vision/gates/gated-detector.js';
+import { LentPictures } from '../../../support/lent-pictures.js';
 
 const play = (outcomes: readonly AuditOutcome[], limit = 0.01): AuditState => outcomes.reduce<AuditState>((state, outcome) => stepAudit(state, outcome, { miss_limit: limit }), initialAudit);
 const repeat = (n: number, outcome: AuditOutcome): AuditOutcome[] => new Array<AuditOutcome>(n).fill(outcome);
@@ -104,6 +105,16 @@ describe('an auditor', () => {
     expect(auditor.stopped(image)).toBe(true);
     await auditor.settled();
     expect(auditor.report).toMatchObject(expected);
+  });
+
+  it('keeps the picture that it looks at, and no other', async () => {
+    const pictures = new LentPictures(192);
+    const [drawn, left] = [pictures.take(), pictures.take()];
+    const auditor = auditorOf(lookWith([], []));
+    auditor.stopped({ ...image, data: drawn });
+    auditor.stopped({ ...image, data: left });
+    expect([pictures.isKept(drawn), pictures.isKept(left)]).toEqual([true, false]);
+    await auditor.settled();
   });
 
   it('does one audit at a time, counts those it left out, and survives a detector that fails', async () => {
