@@ -254,15 +254,61 @@ void CheckDw(const sterna::DwConvF32Kernel& kernel, const DwCase& c, Random& ran
     FillRandom(*input.memory.back(), random), FillSlackWithNan(*input.memory.back());
     input.rows.push_back(input.memory.back()->as<float>());
   }
-  Guarded zero(c.channels * 4, kFloatSlack), w(c.kernel_h * c.kernel_w * c.channels * 4);
+  Guarded zero(c.channels * 4, kFloatSlack), w(c.kernel_h * c.kernel_w * c.channels * 4, kFloatSlack);
   Guarded y(y_width == 0 ? 0 : ((y_width - 1) * y_stride + c.channels) * 4);
   std::memset(zero.data(), 0, zero.size());
-  FillRandom(w, random);
+  FillRandom(w, random), FillSlackWithNan(w), FillSlackWithNan(zero);
   RandomEpilogue epilogue(random, c.options, y_width, c.channels);
   const DwConvF32Args args{c.channels, c.kernel_h, c.kernel_w, c.stride, c.dilation, c.x_width, y_width, c.pad, input.rows.data(),
                            x_stride, zero.as<float>(), w.as<float>(), y.as<float>(), y_stride, epilogue.epilogue};
   kernel.run(&args);
   CheckDwOutput(kernel.name, c, args, input);
+}
+
+// Two rows at once give the bits of one after the other, whether the lower one reads the input rows of the upper or not.
+void CheckDwTwoRows(const sterna::DwConvF32Kernel& kernel, const DwCase& c, Random& random) {
+  const size_t x_stride = c.channels + 3, y_stride = c.channels + 1, y_width = OutputWidth(c);
+  if (kernel.run_two == nullptr || y_width == 0) return;
+  Guarded input((c.kernel_h + 3) * c.x_width * x_stride * 4, kFloatSlack), zero(c.channels * 4, kFloatSlack), w(c.kernel_h * c.kernel_w * c.channels * 4, kFloatSlack);
+  FillRandom(input, random), FillRandom(w, random), FillSlackWithNan(input), FillSlackWithNan(w);
+  std::memset(zero.data(), 0, zero.size());
+  const size_t row_bytes = ((y_width - 1) * y_stride + c.channels) * 4;
+  for (const size_t apart : {1, 2, 3}) {
+    std::vector<const float*> rows[2];
+    Guarded y[4] = {Guarded(row_bytes), Guarded(row_bytes), Guarded(row_bytes), Guarded(row_bytes)};
+    RandomEpilogue epilogues[2] = {RandomEpilogue(random, c.options, y_width, c.channels), RandomEpilogue(random, c.options, y_width, c.channels)};
+    epilogues[1].epilogue.bias = epilogues[0].epilogue.bias, epilogues[1].epilogue.slope = epilogues[0].epilogue.slope;
+    DwConvF32Args args[4];
+    for (size_t i = 0; i < 4; ++i) {
+      if (i < 2) for (size_t kh = 0; kh < c.kernel_h; ++kh) rows[i].push_back(input.as<float>() + (kh + i * apart) * c.x_width * x_stride);
+      args[i] = {c.channels, c.kernel_h, c.kernel_w, c.stride, c.dilation, c.x_width, y_width, c.pad, rows[i % 2].data(),
+                 x_stride, zero.as<float>(), w.as<float>(), y[i].as<float>(), y_stride, epilogues[i % 2].epilogue};
+    }
+    for (size_t i = 0; i < 4; ++i) std::memset(y[i].data(), 0, row_bytes);
+    kernel.run(&args[0]), kernel.run(&args[1]);
+    kernel.run_two(&args[2], &args[3]);
+    for (size_t i = 0; i < 2; ++i) {
+      EXPECT_MSG(std::memcmp(y[i].data(), y[i + 2].data(), row_bytes) == 0,
+                 Format("%s C=%zu %zux%zu stride=%zu dilation=%zu width=%zu pad=%d options=%d: row %zu of two, %zu apart, has other bits than alone", kernel.name,
+                        c.channels, c.kernel_h, c.kernel_w, c.stride, c.dilation, c.x_width, c.pad, c.options, i, apart));
+    }
+  }
+}
+
+void TestDwTwoRows(const sterna::IsaKernels& isa) {
+  Random random(7);
+  int options = 0;
+  const size_t kernels[][2] = {{3, 3}, {5, 5}, {1, 3}, {2, 5}, {7, 7}};
+  for (const auto& kernel : kernels) {
+    for (size_t channels : {5, 16, 19, 40}) {
+      for (size_t width : {1, 2, 4, 5, 7, 8, 9, 14, 20, 24, 25, 26, 33, 36, 61}) {
+        for (int32_t pad : {0, 1, 2, 7}) CheckDwTwoRows(*isa.dwconv_f32, {channels, kernel[0], kernel[1], 1, 1, width, pad, options & 63, (options / 11) % 3 * 4u}, random);
+        options += 11;
+      }
+    }
+  }
+  CheckDwTwoRows(*isa.dwconv_f32, {19, 3, 3, 2, 1, 40, 1, 5}, random);
+  CheckDwTwoRows(*isa.dwconv_f32, {19, 3, 3, 1, 2, 40, 2, 7}, random);
 }
 
 void TestDw(const sterna::IsaKernels& isa) {
@@ -315,5 +361,6 @@ STERNA_TEST(dwconv_f32_is_within_its_bound) {
   ForEachIsa("dwconv_f32", &sterna::IsaKernels::dwconv_f32, TestDw);
   TestDw(sterna::kIsaRows[0].kernels);
 }
+STERNA_TEST(dwconv_f32_takes_two_rows) { ForEachIsa("dwconv_f32", &sterna::IsaKernels::dwconv_f32, TestDwTwoRows); }
 
 }  // namespace sterna_test

@@ -112,7 +112,7 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
 class DwF32 {
  public:
   using Element = float;
-  static constexpr bool kTwoRows = false;
+  static constexpr bool kTwoRows = true;
 
   DwF32(const DwConvF32Kernel* kernel, const float* w, const Target& target) : kernel_(kernel), w_(w), target_(target) {}
 
@@ -120,18 +120,35 @@ class DwF32 {
   int64_t y_stride() const { return static_cast<int64_t>(target_.y_stride); }
 
   void Run(float* y, const ConvShape& s, const float* const* rows, int64_t pixel, const float* zero_pixel, size_t x_stride, uint8_t*) const {
+    const DwConvF32Args args = Args(y, s, rows, pixel, zero_pixel, x_stride);
+    kernel_->run(&args);
+    target_.Finish(y, pixel, s.ow, 0, args.channels);
+  }
+  void RunTwo(float* y, const ConvShape& s, const float* const* upper, const float* const* lower, int64_t pixel, int64_t width, const float* zero_pixel,
+              size_t x_stride, uint8_t* scratch) const {
+    float* below = y + static_cast<size_t>(width) * target_.y_stride;
+    if (kernel_->run_two == nullptr) {
+      Run(y, s, upper, pixel, zero_pixel, x_stride, scratch);
+      return Run(below, s, lower, pixel + width, zero_pixel, x_stride, scratch);
+    }
+    const DwConvF32Args first = Args(y, s, upper, pixel, zero_pixel, x_stride), second = Args(below, s, lower, pixel + width, zero_pixel, x_stride);
+    kernel_->run_two(&first, &second);
+    target_.Finish(y, pixel, s.ow, 0, first.channels);
+    target_.Finish(below, pixel + width, s.ow, 0, first.channels);
+  }
+  size_t ScratchBytes(const ConvShape&) const { return 0; }
+  int64_t rows_at_once() const { return kernel_->run_two != nullptr ? 2 : 1; }
+  const char* name() const { return kernel_->name; }
+
+ private:
+  DwConvF32Args Args(float* y, const ConvShape& s, const float* const* rows, int64_t pixel, const float* zero_pixel, size_t x_stride) const {
     DwConvF32Args args = DwArgs<DwConvF32Args>(s, rows, zero_pixel, x_stride);
     args.w = w_;
     args.y = y, args.y_stride = target_.y_stride;
     args.epilogue = target_.At(pixel, 0);
-    kernel_->run(&args);
-    target_.Finish(y, pixel, s.ow, 0, args.channels);
+    return args;
   }
-  size_t ScratchBytes(const ConvShape&) const { return 0; }
-  int64_t rows_at_once() const { return 1; }
-  const char* name() const { return kernel_->name; }
 
- private:
   const DwConvF32Kernel* kernel_;
   const float* w_;
   Target target_;

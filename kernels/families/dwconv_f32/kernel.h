@@ -12,7 +12,7 @@ struct DwConvF32Args {
   const float* const* rows;
   size_t x_stride;
   const float* zero_pixel;
-  const float* w;  // [kernel_h][kernel_w][channels]
+  const float* w;  // [kernel_h][kernel_w][channels], readable 63 bytes beyond
   float* y;
   size_t y_stride;
   EpilogueF32 epilogue;
@@ -20,6 +20,8 @@ struct DwConvF32Args {
 struct DwConvF32Kernel {
   const char* name;
   void (*run)(const DwConvF32Args* args);
+  // Two output rows of one convolution to the bits of run() for each, faster where they read the same input rows; nullptr: no such thing.
+  void (*run_two)(const DwConvF32Args* upper, const DwConvF32Args* lower) = nullptr;
 };
 
 }  // namespace sterna
