@@ -1,5 +1,5 @@
 // How long one process takes to open a model for the first time, and again: `node opening-child.js MODEL TIMES`, one JSON object on stdout.
-import { createSession } from '../../runtime/session.js';
+import { createSession } from '../../runtime/index.js'; // as users load it: what opening needs besides is in memory
 
 const [path = '', times = '10'] = process.argv.slice(2);
 const ms: number[] = [];

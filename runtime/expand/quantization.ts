@@ -1,4 +1,5 @@
 import { intAttribute, unsupported } from '../graph/attributes.js';
+import { leastOf } from '../graph/channels.js';
 import type { Node } from '../graph/graph.js';
 import { elementCount, toNumbers, type NarrowType } from '../graph/tensor-value.js';
 import { narrowOfWire } from '../onnx/tensor-data.js';
@@ -23,10 +24,7 @@ function spread(m: Notation, node: Node, value: string, x: string): string {
 /** The least scale; infinite where none is known. */
 function leastScale(b: Builder, scale: string): number {
   const known = b.known(scale);
-  const numbers = known === undefined ? [] : toNumbers(known);
-  let least = Infinity;
-  for (let i = 0; i < numbers.length; i++) if ((numbers[i] ?? least) < least) least = numbers[i] ?? least;
-  return least;
+  return known === undefined ? Infinity : leastOf(toNumbers(known));
 }
 
 /** x / scale, rounded, from the zero-point, within the range. */

@@ -95,20 +95,25 @@ export function consumersOf(nodes: readonly Node[]): Map<string, Node[]> {
  */
 export function sortNodes(nodes: readonly Node[], given: Iterable<string>): Node[] {
   const ready = new Set(given);
+  const sorting: Sorting = { ready, producers: soleProducers(nodes, ready), done: new Set(), sorted: [] };
+  // In a graph that is sorted already, as most of each is, there is nothing to wait for.
+  for (const node of nodes) if (!sorting.done.has(node) && !finished(node, sorting)) visit(node, sorting);
+  return sorting.sorted;
+}
+
+/** Who makes each value. @throws RuntimeError E_MODEL_MALFORMED: one that is given, or made twice */
+function soleProducers(nodes: readonly Node[], given: ReadonlySet<string>): Map<string, Node> {
   const producers = new Map<string, Node>();
   for (const node of nodes) {
     for (const output of node.outputs) {
       if (output === '') continue;
-      if (ready.has(output) || producers.has(output)) {
+      if (given.has(output) || producers.has(output)) {
         throw new RuntimeError('E_MODEL_MALFORMED', `Value '${output}' is made twice, the second time by node '${node.name}'`, { details: { node: node.name } });
       }
       producers.set(output, node);
     }
   }
-  const sorting: Sorting = { ready, producers, done: new Set(), sorted: [] };
-  // In a graph that is sorted already, as most of each is, there is nothing to wait for.
-  for (const node of nodes) if (!sorting.done.has(node) && !finished(node, sorting)) visit(node, sorting);
-  return sorting.sorted;
+  return producers;
 }
 
 interface Sorting {

@@ -1,4 +1,5 @@
 import { intAttribute, misshapen, unsupported } from '../graph/attributes.js';
+import { positiveUntil } from '../graph/channels.js';
 import type { Node } from '../graph/graph.js';
 import { RuntimeError } from '../errors.js';
 import { allocate, type DType, elementCount, fromNumbers, isBig, sameShape, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
@@ -33,8 +34,7 @@ export interface Quantization {
 /** @throws RuntimeError E_MODEL_VALUE: a scale that is not a positive number */
 export function quantizationOf(node: Node, rank: number, scale: TensorValue, zeroPoint: TensorValue | undefined, dtype: DType): Quantization {
   const numbers = toNumbers(scale);
-  let at = 0;
-  while (at < numbers.length && (numbers[at] ?? 0) > 0 && (numbers[at] ?? 0) < Infinity) at++;
+  const at = positiveUntil(numbers);
   if (at < numbers.length || at === 0) {
     const bad = numbers[at];
     throw new RuntimeError('E_MODEL_VALUE', `${node.op} '${node.name}': expected positive finite scales but received ${bad}`, { details: { node: node.name, op: node.op } });

@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import { floatAttribute, hasAttribute, intAttribute, misshapen, requiredInts, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, toNumbers, type DType } from '../graph/tensor-value.js';
@@ -68,7 +67,7 @@ export function normal(uniform: () => number): () => number {
 function generatorOf(node: Node): () => number {
   const attribute = node.attributes.get('seed');
   // Dropout's seed is a whole number, all others are floats.
-  const seed = attribute?.type === 'int' ? attribute.value : hasAttribute(node, 'seed') ? floatAttribute(node, 'seed', 0) : randomInt(2 ** 32);
+  const seed = attribute?.type === 'int' ? attribute.value : hasAttribute(node, 'seed') ? floatAttribute(node, 'seed', 0) : Math.floor(Math.random() * 2 ** 32);
   return mersenne(seed);
 }
 

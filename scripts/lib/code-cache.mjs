@@ -15,7 +15,7 @@ function write(path, bytes) {
 
 /** Writes the code for this very Node.js, in place of what is there, and the bundle where it is compressed. @param dist the compiled folder */
 export function makeCode(dist) {
-  const { bundleFile, codeFile, digestOf, readBundle, scriptOf } = createRequire(import.meta.url)(join(dist, 'runtime', 'lower', 'compile-start.bundle.cjs'));
+  const { bundleFile, codeFile, checksumOf, hasChecksum, readBundle, scriptOf } = createRequire(import.meta.url)(join(dist, 'runtime', 'lower', 'compile-start.bundle.cjs'));
   const source = readBundle();
   // All functions, not only those that have run: which ones a model needs is not known.
   setFlagsFromString('--no-lazy');
@@ -26,5 +26,5 @@ export function makeCode(dist) {
   for (const name of readdirSync(folder)) if (name.startsWith(basename(bundleFile, '.cjs')) && name.endsWith('.code')) rmSync(join(folder, name));
   write(bundleFile, source);
   rmSync(`${bundleFile}.gz`, { force: true });
-  write(codeFile, Buffer.concat([digestOf(source, code), code]));
+  if (hasChecksum) write(codeFile, Buffer.concat([checksumOf(source, code), code]));
 }

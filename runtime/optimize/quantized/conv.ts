@@ -1,10 +1,11 @@
 import { float, int, intAttribute, type Attribute } from '../../graph/attributes.js';
 import { includesByte } from '../../graph/bulk.js';
+import { dequantized, dividedBy, inSteps, onlyZeros, times } from '../../graph/channels.js';
 import type { Node } from '../../graph/graph.js';
 import { absent, operand, optionalOperand } from '../../graph/operands.js';
 import { elementCount, float32s, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
-import { quantizationOf, rangeOf, type Quantization } from '../../ops/quantization.js';
+import { quantizationOf, type Quantization } from '../../ops/quantization.js';
 import { convolution } from '../../ops/views.js';
 import { explain } from '../../graph/explain.js';
 import type { Rewriter } from '../rewriter.js';
@@ -81,7 +82,7 @@ function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
   const scales = new Float32Array(outputs).fill(q.scales.length === 1 ? (q.scales[0] ?? 1) : 1);
   if (q.scales.length > 1) scales.set(q.scales.subarray(0, outputs));
   // As every quantizer writes them: nothing to convert.
-  if (stored.dtype === 'int8' && stored.data instanceof Int8Array && !q.zeroPoints.some((zeroPoint) => zeroPoint !== 0)) {
+  if (stored.dtype === 'int8' && stored.data instanceof Int8Array && onlyZeros(q.zeroPoints)) {
     return includesByte(stored.data, -128) ? undefined : { values: stored, scales };
   }
   const inner = elementCount(stored.dims) / outputs;
@@ -96,14 +97,8 @@ function integerBias(editor: Rewriter, name: string, steps: ArrayLike<number>): 
   const constant = editor.constant(name);
   const bias = constant === undefined ? dequantizedConstant(editor, name) : toNumbers(constant);
   if (bias?.length !== steps.length) return undefined;
-  const [low, high] = rangeOf('int32');
-  const values = new Int32Array(bias.length);
-  for (let o = 0; o < bias.length; o++) {
-    const value = Math.round((bias[o] ?? 0) / (steps[o] ?? 1));
-    if (!(value >= low && value <= high)) return undefined;
-    values[o] = value;
-  }
-  return { dtype: 'int32', dims: [values.length], data: values };
+  const data = inSteps(bias, steps);
+  return data === undefined ? undefined : { dtype: 'int32', dims: [data.length], data };
 }
 
 /** In double precision: a 32-bit integer times a scale does not fit a float32. */
@@ -111,11 +106,7 @@ function dequantizedConstant(editor: Rewriter, name: string): Float64Array | und
   const quantized = quantizedConstant(editor, name);
   if (quantized === undefined) return undefined;
   const { stored, q } = quantized;
-  const numbers = toNumbers(stored);
-  const values = new Float64Array(numbers.length);
-  const step = q.scales.length === 1 ? 0 : 1;
-  for (let i = 0; i < values.length; i++) values[i] = ((numbers[i] ?? 0) - (q.zeroPoints[i * step] ?? 0)) * (q.scales[i * step] ?? 1);
-  return values;
+  return dequantized(toNumbers(stored), q.scales, q.zeroPoints);
 }
 
 /** Attributes that place the result: without a residual only the `mid` ones count. */
@@ -142,9 +133,7 @@ function integerOperands(editor: Rewriter, conv: Node): Operands | undefined {
   const weights = symmetricWeights(editor, own.weights);
   if (x === undefined) return explain('fold-quantization', conv, 'its input is not an 8-bit value with one constant scale');
   if (weights === undefined) return explain('fold-quantization', conv, 'its weights are not constants of 8 bits around a zero-point, with a scale for each output channel or one for all');
-  const steps = new Float32Array(weights.scales.length);
-  for (let o = 0; o < steps.length; o++) steps[o] = x.q.scale * (weights.scales[o] ?? 1);
-  return { x, weights, steps };
+  return { x, weights, steps: times(weights.scales, x.q.scale) };
 }
 
 const geometryOf = (conv: Node): Record<string, Attribute> => ({
@@ -191,8 +180,7 @@ export const planConv: Planner = (editor, value, q) => {
   const bias = own.bias === undefined ? undefined : integerBias(editor, own.bias, steps);
   if (own.bias !== undefined && bias === undefined) return explain('fold-quantization', conv, 'its bias is not constant, or does not fit 32 bits in steps of x_scale * w_scale');
   // The order of operations that onnxruntime uses: x_scale * w_scale, then / y_scale, in single precision.
-  const scale = new Float32Array(steps.length);
-  for (let o = 0; o < scale.length; o++) scale[o] = (steps[o] ?? 0) / q.scale;
+  const scale = dividedBy(steps, q.scale);
   return () => {
     const name = editor.producer(value)?.name ?? conv.name;
     const inputs = [
