@@ -12,7 +12,7 @@ export function byHead(m: Notation, node: Node, x: string, heads: number): strin
 }
 
 /** Every head `times` times, one after the other. */
-function repeated(m: Notation, x: string, times: number): string {
+export function repeated(m: Notation, x: string, times: number): string {
   if (times === 1) return x;
   const [batch = 1, heads = 1, length = 1, size = 1] = m.shape(x);
   return m.reshape(m.expand(m.reshape(x, [batch, heads, 1, length, size]), [batch, heads, times, length, size]), [batch, heads * times, length, size]);

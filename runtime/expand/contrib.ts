@@ -53,7 +53,7 @@ const fusedGemm: Expansion = (b, node) => {
 };
 
 /** alpha * A' B', of which the last two axes may be exchanged, and the first be moved to the end of the batch. */
-const fusedMatMul: Expansion = (b, node) => {
+export const fusedMatMul: Expansion = (b, node) => {
   const m = new Notation(b);
   const arranged = (value: string, transpose: boolean, batch: boolean): string => {
     const rank = m.shape(value).length;

@@ -1,6 +1,7 @@
 import { attentions } from './attention.js';
 import type { Expansion } from './builder.js';
 import { contribAttention } from './contrib-attention.js';
+import { contribOthers } from './contrib-others.js';
 import { contrib, unofficial } from './contrib.js';
 import { controlFlow } from './control-flow.js';
 import { einsum } from './einsum.js';
@@ -25,5 +26,5 @@ const microsoft = (table: Readonly<Record<string, Expansion>>): Record<string, E
 export const expansions: Readonly<Record<string, Expansion>> = {
   ...controlFlow, ...sequences, ...elementwise, ...quantizations, ...windows, ...movements, ...samplings, ...scatters, ...attentions, Einsum: einsum, ...unofficial,
   ...losses, ...trainings, ...signals, ...randoms, ...placements,
-  ...microsoft(contrib), ...microsoft(quantizedContrib), ...microsoft(contribAttention),
+  ...microsoft(contrib), ...microsoft(quantizedContrib), ...microsoft(contribAttention), ...microsoft(contribOthers),
 };

@@ -10,7 +10,7 @@ import { operand, outputOf } from './operands.js';
 export const capturesAttribute = 'captures';
 
 /** Names by which other domains' operators go here: those with namesakes in ai.onnx of the same meaning by these. */
-const sameMeaning = new Set(['QuantizeLinear', 'DequantizeLinear', 'Gelu', 'Trilu', 'Pad']);
+const sameMeaning = new Set(['QuantizeLinear', 'DequantizeLinear', 'Gelu', 'Trilu', 'Pad', 'GatherND']);
 
 /** Domains of QONNX and Brevitas, which share their operators. */
 const qonnxDomains = new Set(['qonnx.custom_op.general', 'finn.custom_op.general', 'onnx.brevitas']);

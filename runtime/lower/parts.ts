@@ -44,6 +44,8 @@ class Partition {
   private readonly steps: Step[] = [];
   /** Whether an output may be a sequence or an optional: the file states no type of a tensor. */
   private readonly givesContainers: boolean;
+  /** Makers of sequences and optionals that compiling knows of, and no node has read in a run yet. */
+  private readonly makers = new Map<string, Node>();
   /** Values whose shapes are known only in a run. */
   private readonly open: Set<string>;
 
@@ -67,13 +69,26 @@ class Partition {
   private add(node: Node): void {
     const before = this.expander.nodes.length;
     if (node.inputs.some((name) => this.open.has(name)) || !this.isTyped(node)) {
-      this.steps.push({ node, interpreted: true });
+      this.interpret(node);
       for (const name of node.outputs) this.open.add(name);
       return;
     }
     for (const each of this.expander.nodes.slice(before)) this.steps.push({ node: each, interpreted: this.isInterpreted(each) });
     // What compiling knows as a list of values has to be put together in a run, too, where it may leave the model.
-    if (this.givesContainers && node.outputs.some((name) => this.isContainer(name))) this.steps.push({ node, interpreted: true });
+    if (!node.outputs.some((name) => this.isContainer(name))) return;
+    if (this.givesContainers) this.steps.push({ node, interpreted: true });
+    else for (const name of node.outputs) this.makers.set(name, node);
+  }
+
+  /** Lists that compiling knows of, and this node reads, are put together in the run, too. */
+  private interpret(node: Node): void {
+    for (const name of node.inputs) {
+      const maker = this.makers.get(name);
+      if (maker === undefined) continue;
+      for (const output of maker.outputs) this.makers.delete(output);
+      this.interpret(maker);
+    }
+    this.steps.push({ node, interpreted: true });
   }
 
   private isContainer(name: string): boolean {

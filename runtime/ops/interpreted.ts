@@ -1,13 +1,14 @@
 import { RuntimeError } from '../errors.js';
 import { floatsAttribute, misshapen, oneOf, requiredInt, requiredInts } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { elementCount, fromNumbers, toNumbers } from '../graph/tensor-value.js';
-import { expectType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
+import { elementCount, fromNumbers, toNumbers, type ValueType } from '../graph/tensor-value.js';
+import { expectType, inputValue, outputType, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 
 // Operators that are too rare, or too small, for kernels: their reference implementations compute them while a model runs.
 
-/** Rows of a matrix whose determinant takes a second at most. */
+/** Rows of a matrix whose determinant, or inverse, takes a second at most. */
 const largestMatrix = 1024;
+const largestInverse = 512;
 
 /** Determinant of a matrix [n, n] by elimination with the largest pivot of each column. */
 function determinant(matrix: ArrayLike<number>, n: number): number {
@@ -30,11 +31,52 @@ function determinant(matrix: ArrayLike<number>, n: number): number {
   return product;
 }
 
+/** The inverse of a matrix [n, n] by elimination with the largest pivot of each column; undefined: it has none. */
+function inverseOf(matrix: ArrayLike<number>, n: number): Float64Array | undefined {
+  const rows = Array.from({ length: n }, (_, i) => Float64Array.from({ length: 2 * n }, (__, j) => (j < n ? (matrix[i * n + j] ?? 0) : Number(j - n === i))));
+  for (let column = 0; column < n; column++) {
+    let best = column;
+    for (let i = column + 1; i < n; i++) if (Math.abs(rows[i]?.[column] ?? 0) > Math.abs(rows[best]?.[column] ?? 0)) best = i;
+    const [pivotRow, own] = [rows[best], rows[column]];
+    const pivot = pivotRow?.[column] ?? 0;
+    if (pivotRow === undefined || own === undefined || pivot === 0) return undefined;
+    [rows[column], rows[best]] = [pivotRow, own];
+    for (let j = 0; j < 2 * n; j++) pivotRow[j] = (pivotRow[j] ?? 0) / pivot;
+    for (const row of rows) {
+      const factor = row === pivotRow ? 0 : (row[column] ?? 0);
+      for (let j = 0; factor !== 0 && j < 2 * n; j++) row[j] = (row[j] ?? 0) - factor * (pivotRow[j] ?? 0);
+    }
+  }
+  return Float64Array.from({ length: n * n }, (_, i) => rows[Math.floor(i / n)]?.[n + (i % n)] ?? 0);
+}
+
+/** Square matrices. @throws RuntimeError E_MODEL_SHAPE, E_MODEL_LIMIT */
+function squareType(context: InferContext, largest: number): ValueType {
+  const { node } = context;
+  const { dtype, shape } = expectType(context, 0, ['float32']);
+  if (shape.length < 2 || shape.at(-1) !== shape.at(-2)) throw misshapen(node, `Expected square matrices but received [${shape.join(', ')}]`);
+  if ((shape.at(-1) ?? 0) > largest) throw new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': expected at most ${largest} rows but received [${shape.join(', ')}]`, { details: { node: node.name, op: node.op } });
+  return { dtype, shape };
+}
+
+const inverse: OperatorRecord = {
+  infer: (context) => [squareType(context, largestInverse)],
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const [n, numbers] = [x.dims.at(-1) ?? 0, toNumbers(x)];
+    const out = new Float64Array(numbers.length);
+    for (let from = 0; from < numbers.length; from += n * n) {
+      const inverted = inverseOf(numbers.subarray(from, from + n * n), n);
+      if (inverted === undefined) throw new RuntimeError('E_MODEL_VALUE', `Inverse '${context.node.name}': a matrix has no inverse`, { details: { node: context.node.name, op: context.node.op } });
+      out.set(inverted, from);
+    }
+    return [fromNumbers('float32', x.dims, out)];
+  },
+};
+
 const det: OperatorRecord = {
   infer(context) {
-    const { dtype, shape } = expectType(context, 0, ['float32']);
-    if (shape.length < 2 || shape.at(-1) !== shape.at(-2)) throw misshapen(context.node, `Expected square matrices but received [${shape.join(', ')}]`);
-    if ((shape.at(-1) ?? 0) > largestMatrix) throw new RuntimeError('E_MODEL_LIMIT', `Det '${context.node.name}': expected at most ${largestMatrix} rows but received [${shape.join(', ')}]`, { details: { node: context.node.name, op: 'Det' } });
+    const { dtype, shape } = squareType(context, largestMatrix);
     return [{ dtype, shape: shape.slice(0, -2) }];
   },
   evaluate(context) {
@@ -97,4 +139,4 @@ const tfIdfVectorizer: OperatorRecord = {
   },
 };
 
-export const interpretedOps: OpTable = { Det: det, TfIdfVectorizer: tfIdfVectorizer };
+export const interpretedOps: OpTable = { 'com.microsoft.Inverse': inverse, Det: det, TfIdfVectorizer: tfIdfVectorizer };

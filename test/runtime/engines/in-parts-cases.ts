@@ -75,6 +75,11 @@ export const examples: readonly Example[] = [
     node('Tanh', ['x'], ['t']), node('RoiAlign', ['t', 'rois', 'batch'], ['r'], { mode, output_height: 3, output_width: 2, spatial_scale: { float: 0.5 } }), node('Exp', ['r'], ['y'])], { opset, constants: { batch: ints64(0, 1, 1, 0) } }))),
   example('the largest of regions', (seed) => ({ x: randomTensor([2, 3, 9, 8], seed), rois: regions(seed, 1) }), [node('MaxRoiPool', ['x', 'rois'], ['y'], { pooled_shape: [3, 2], spatial_scale: { float: 0.4 } })]),
   example('determinants between programs', (seed) => ({ x: randomTensor([2, 3, 3], seed) }), [node('Tanh', ['x'], ['t']), node('Det', ['t'], ['d']), node('Exp', ['d'], ['y'])]),
+  example('inverses between programs', (seed) => ({ x: randomTensor([2, 3, 3], seed) }), [node('Tanh', ['x'], ['t']), { ...node('Inverse', ['t'], ['i']), domain: 'com.microsoft' }, node('MatMul', ['i', 'x'], ['y'])], { domains: { 'com.microsoft': 1 } }),
+  example('values in the order in which they come', (seed) => ({ x: randomInts('int32', [12], seed, 0, 5) }), [node('Cast', ['x'], ['f'], { to: 1 }), { ...node('Unique', ['f'], ['u', 'at', 'counts']), domain: 'com.microsoft' }, node('Exp', ['u'], ['y'])],
+    { domains: { 'com.microsoft': 1 }, outputs: ['y', 'at', 'counts'], outputTypes: { y: 'float32', at: 'int64', counts: 'int64' } }),
+  example('a part of a sequence that is chosen', (seed) => ({ x: randomTensor([3, 4], seed), at: scalar('int64', seed % 3) }), [node('SplitToSequence', ['x'], ['s'], { keepdims: 0 }), node('Identity', ['s'], ['same']), node('SequenceAt', ['same', 'at'], ['part']), node('SequenceLength', ['s'], ['n']), node('Exp', ['part'], ['y'])],
+    { outputs: ['y', 'n'], outputTypes: { y: 'float32', n: 'int64' } }),
   example('counts of n-grams', (seed) => ({ x: randomInts('int64', [2, 12], seed, 2, 8) }), [node('TfIdfVectorizer', ['x'], ['y'], {
     mode: 'TFIDF', min_gram_length: 1, max_gram_length: 2, max_skip_count: 2, ngram_counts: [0, 4], ngram_indexes: [0, 1, 2, 3, 4, 5, 6], pool_int64s: [2, 3, 5, 4, 5, 6, 7, 8, 6, 7], weights: { type: 'floats', value: [0.5, 1, 2, 3, 4, 5, 6] },
   })]),

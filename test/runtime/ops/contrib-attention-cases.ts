@@ -18,7 +18,7 @@ interface Options extends Partial<ModelSpec> {
 }
 
 /** Floats unless `options` say otherwise. */
-function one(name: string, op: string, feeds: Values, { operands, attributes, ...options }: Options = {}): Case {
+export function contribCase(name: string, op: string, feeds: Values, { operands, attributes, ...options }: Options = {}): Case {
   const { constants = {}, outputs = ['y'] } = options;
   return {
     name: `com.microsoft ${name}`, feeds,
@@ -33,7 +33,7 @@ function one(name: string, op: string, feeds: Values, { operands, attributes, ..
 const x = normal(1, batch, rows, width);
 const projection: Values = { w: normal(2, width, 3 * width), b: normal(3, 3 * width) };
 const attention = (name: string, feeds: Values, operands: readonly string[], attributes: Attributes = {}, options: Options = {}): Case =>
-  one(`Attention ${name}`, 'Attention', { x, ...feeds }, { constants: projection, operands: ['x', 'w', 'b', ...operands], attributes: { num_heads: heads, ...attributes }, ...options });
+  contribCase(`Attention ${name}`, 'Attention', { x, ...feeds }, { constants: projection, operands: ['x', 'w', 'b', ...operands], attributes: { num_heads: heads, ...attributes }, ...options });
 const whole = (dims: readonly number[], ...values: number[]): TensorValue => fromNumbers('int32', dims, values);
 const past = { past: normal(4, 2, batch, heads, 3, size) };
 
@@ -51,7 +51,7 @@ const attentions: readonly Case[] = [
 
 const cross: Values = { q: normal(1, batch, 3, width), k: normal(2, batch, rows, width), v: normal(3, batch, rows, width) };
 const multi = (name: string, feeds: Values, operands: readonly string[], options: Options = {}): Case =>
-  one(`MultiHeadAttention ${name}`, 'MultiHeadAttention', feeds, { operands, ...options, attributes: { num_heads: heads, ...options.attributes } });
+  contribCase(`MultiHeadAttention ${name}`, 'MultiHeadAttention', feeds, { operands, ...options, attributes: { num_heads: heads, ...options.attributes } });
 const pasts: Values = { pk: normal(5, batch, heads, 4, size), pv: normal(6, batch, heads, 4, size) };
 
 const multiHead: readonly Case[] = [
@@ -66,11 +66,11 @@ const multiHead: readonly Case[] = [
 const embedded: Values = { i: randomInts('int32', [2, 4], 1, 0, 9), s: randomInts('int32', [2, 4], 2, 0, 1) };
 const tables: Values = { words: normal(3, 10, 8), places: normal(4, 6, 8), kinds: normal(5, 2, 8), g: normal(6, 8), h: normal(7, 8) };
 const embedding = (name: string, feeds: Values, operands: readonly string[], options: Options = {}): Case =>
-  one(`EmbedLayerNormalization ${name}`, 'EmbedLayerNormalization', feeds, { constants: tables, operands, outputs: ['y', 'n'], outputTypes: { n: 'int32' }, attributes: { epsilon: { float: 1e-5 } }, ...options });
+  contribCase(`EmbedLayerNormalization ${name}`, 'EmbedLayerNormalization', feeds, { constants: tables, operands, outputs: ['y', 'n'], outputTypes: { n: 'int32' }, attributes: { epsilon: { float: 1e-5 } }, ...options });
 
 const turning: Values = { cos: normal(2, 9, 4), sin: normal(3, 9, 4) };
 const rotary = (name: string, input: TensorValue, position: TensorValue, attributes: Attributes = {}): Case =>
-  one(`RotaryEmbedding ${name}`, 'RotaryEmbedding', { x: input, p: position }, { constants: turning, attributes });
+  contribCase(`RotaryEmbedding ${name}`, 'RotaryEmbedding', { x: input, p: position }, { constants: turning, attributes });
 
 const bytes: Values = { w: randomInts('int8', [width, 3 * width], 2, -127, 127), b: normal(3, 3 * width), xs: floats([], 0.01), ws: floats([], 0.01), xz: scalar('uint8', 120), wz: scalar('int8', 3) };
 const embeddings: readonly Case[] = [
@@ -80,11 +80,11 @@ const embeddings: readonly Case[] = [
   rotary('from a position, interleaved', normal(1, 2, 3, 16), ints64(2), { interleaved: 1 }),
   rotary('by head', normal(1, 2, 2, 3, 8), ints64(0)),
   rotary('of a part', normal(1, 2, 3, 24), ints64(1), { num_heads: 2, rotary_embedding_dim: 8 }),
-  one('GatherBlockQuantized', 'GatherBlockQuantized', { i: ints64(1, 3, 1) }, {
+  contribCase('GatherBlockQuantized', 'GatherBlockQuantized', { i: ints64(1, 3, 1) }, {
     opset: 21, constants: { w: randomInts('uint4', [5, 32], 1, 0, 15), s: normal(2, 5, 2), z: randomInts('uint4', [5, 2], 3, 0, 15) }, operands: ['w', 'i', 's', 'z'], attributes: { block_size: 16, gather_axis: 0, quantize_axis: 1 },
   }),
-  one('QAttention', 'QAttention', { x: randomInts('uint8', [2, 5, width], 1, 0, 255), m: whole([2], 3, 5) }, { constants: bytes, operands: ['x', 'w', 'b', 'xs', 'ws', 'm', 'xz', 'wz'], attributes: { num_heads: heads } }),
-  one('QLinearConv, channels last', 'QLinearConv', { x: randomInts('uint8', [1, 5, 6, 3], 1, 0, 255) }, {
+  contribCase('QAttention', 'QAttention', { x: randomInts('uint8', [2, 5, width], 1, 0, 255), m: whole([2], 3, 5) }, { constants: bytes, operands: ['x', 'w', 'b', 'xs', 'ws', 'm', 'xz', 'wz'], attributes: { num_heads: heads } }),
+  contribCase('QLinearConv, channels last', 'QLinearConv', { x: randomInts('uint8', [1, 5, 6, 3], 1, 0, 255) }, {
     constants: { xs: floats([], 0.02), xz: scalar('uint8', 120), w: randomInts('int8', [4, 3, 3, 3], 2, -127, 127), ws: floats([4], 0.01, 0.02, 0.01, 0.03), wz: fromNumbers('int8', [4], [0, 0, 0, 0]), ys: floats([], 0.3), yz: scalar('uint8', 100) },
     outputTypes: { y: 'uint8' }, attributes: { channels_last: 1, kernel_shape: [3, 3], strides: [1, 2] },
   }),
@@ -94,6 +94,6 @@ export const contribAttentionCases: readonly Case[] = [...attentions, ...multiHe
 
 const lstm: Values = { w: randomInts('int8', [2, 4, 12], 2, -127, 127), r: randomInts('int8', [2, 3, 12], 3, -127, 127), b: normal(4, 2, 24), ws: floats([2], 0.01, 0.008), wz: fromNumbers('int8', [2], [0, 3]), rs: floats([2], 0.01, 0.012), rz: fromNumbers('int8', [2], [0, 0]) };
 /** onnxruntime rounds what it is fed to 8 bits, step by step; here the products are those of floats. */
-export const dynamicLstm = one('DynamicQuantizeLSTM', 'DynamicQuantizeLSTM', { x: normal(1, 6, 1, 4) }, {
+export const dynamicLstm = contribCase('DynamicQuantizeLSTM', 'DynamicQuantizeLSTM', { x: normal(1, 6, 1, 4) }, {
   constants: lstm, operands: ['x', 'w', 'r', 'b', '', '', '', '', 'ws', 'wz', 'rs', 'rz'], outputs: ['y', 'last', 'state'], attributes: { hidden_size: 3, direction: 'bidirectional' },
 });

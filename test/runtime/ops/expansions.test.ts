@@ -49,6 +49,39 @@ describe('operators that no other engine here computes', () => {
     expect(numbers(y)).toEqual(want);
   });
 
+  const microsoft = (each: OnnxNode, feeds: Readonly<Record<string, TensorValue>>) => evaluate({
+    inputs: Object.fromEntries(Object.entries(feeds).map(([name, { dims }]) => [name, dims])), types: Object.fromEntries(Object.entries(feeds).map(([name, { dtype }]) => [name, dtype])),
+    outputs: ['y'], domains: { 'com.microsoft': 1 }, nodes: [from('com.microsoft', each)],
+  }, feeds);
+  const close = (got: readonly number[], want: readonly number[]): void => {
+    expect(got.length).toBe(want.length);
+    for (const [i, value] of want.entries()) expect(Math.abs((got[i] ?? NaN) - value)).toBeLessThan(1e-6);
+  };
+
+  it('GroupNorm and SkipGroupNorm, channels last and first', () => {
+    // Two groups of two channels at two places.
+    const feeds = { x: floats([1, 1, 2, 4], 1, 3, 0, 4, 5, 7, 0, 4), g: floats([4], 1, 2, 1, 1), b: floats([4], 0, 0, 1, 0) };
+    const [inner, outer] = [1 / Math.sqrt(5), 3 / Math.sqrt(5)];
+    const want = [-outer, -2 * inner, 0, 1, inner, 2 * outer, 0, 1];
+    const attributes = { groups: 2, epsilon: { float: 0 }, activation: 0 };
+    close(numbers(microsoft(node('GroupNorm', ['x', 'g', 'b'], ['y'], attributes), feeds)), want);
+    const silu = want.map((value) => value / (1 + Math.exp(-value)));
+    close(numbers(microsoft(node('GroupNorm', ['x', 'g', 'b'], ['y'], { ...attributes, activation: 1 }), feeds)), silu);
+    const first = { ...feeds, x: floats([1, 4, 1, 2], 1, 5, 3, 7, 0, 0, 4, 4) };
+    close(numbers(microsoft(node('GroupNorm', ['x', 'g', 'b'], ['y'], { ...attributes, channels_last: 0 }), first)), [-outer, inner, -2 * inner, 2 * outer, 0, 0, 1, 1]);
+    const skipped = { ...feeds, x: floats([1, 1, 2, 4], 0, 1, -1, 1, 4, 5, -1, 1), s: floats([1, 1, 2, 4], 1, 2, 1, 3, 1, 2, 1, 3) };
+    close(numbers(microsoft(node('SkipGroupNorm', ['x', 'g', 'b', 's'], ['y'], attributes), skipped)), want);
+  });
+
+  it('BiasAdd, BiasSplitGelu and QLinearReduceMean', () => {
+    const x = floats([1, 1, 4], 1, 2, 0.5, -1);
+    expect(numbers(microsoft(node('BiasAdd', ['x', 'b', 's'], ['y']), { x, b: floats([4], 1, 1, 1, 1), s: x }))).toEqual([3, 5, 2, -1]);
+    close(numbers(microsoft(node('BiasSplitGelu', ['x', 'b'], ['y']), { x, b: floats([4], 0, 0, 0.5, 1) })), [0.8413447460685429, 0]);
+    const codes = { x: fromNumbers('uint8', [1, 4], [10, 20, 30, 41]), s: floats([], 0.5), z: fromNumbers('uint8', [], [10]), t: floats([], 0.25), u: fromNumbers('uint8', [], [3]) };
+    // (0 + 5 + 10 + 15.5) / 4 = 7.625, which is 30.5 steps.
+    expect(numbers(microsoft(node('QLinearReduceMean', ['x', 's', 'z', 't', 'u'], ['y'], { axes: [-1], keepdims: 1 }), codes))).toEqual([33]);
+  });
+
   it('a negative scale', () => {
     const y = evaluate({ inputs: { x: [3] }, types: { x: 'int8' }, constants: { s: floats([], -0.5), z: fromNumbers('int8', [], [2]) }, outputs: ['y'], nodes: [node('DequantizeLinear', ['x', 's', 'z'], ['y'])] }, { x: fromNumbers('int8', [3], [-2, 2, 4]) });
     expect(numbers(y)).toEqual([2, -0, -1]);

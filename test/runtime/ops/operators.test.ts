@@ -17,13 +17,14 @@ import { nativeMissing } from '../support/native.js';
 import { difference, oracle, oracleMissing } from '../support/oracle.js';
 import { cases as plainCases, type Case } from './cases.js';
 import { contribAttentionCases, dynamicLstm } from './contrib-attention-cases.js';
+import { contribOtherCases } from './contrib-other-cases.js';
 import { computedCases } from './computed-cases.js';
 import { expansionCases } from './expansion-cases.js';
 import { int4Cases, integerCases, layerCases } from './layer-cases.js';
 import { roundingCases } from './rounding-cases.js';
 import { wholeCases } from './whole-cases.js';
 
-const cases: readonly Case[] = [...plainCases, ...layerCases, ...wholeCases, ...roundingCases, ...expansionCases, ...computedCases, ...contribAttentionCases];
+const cases: readonly Case[] = [...plainCases, ...layerCases, ...wholeCases, ...roundingCases, ...expansionCases, ...computedCases, ...contribAttentionCases, ...contribOtherCases];
 
 /** Single precision sums differ by their order; values here are of order 1 and sums short. */
 const tolerance = 1e-5;
