@@ -162,8 +162,11 @@ function readFunction(wire: WireFunction, limits: ModelLimits): OnnxFunction {
   return { name, domain: domain === 'ai.onnx' ? '' : domain, overload, inputs: input, outputs: output, defaults: new Map(defaults), nodes: node.map((each, i) => readNode(each, i, limits)) };
 }
 
-/** Operators whose constant operands may rightly be infinite: bounds and fills. */
-const boundOps = new Set(['Clip', 'Min', 'Max', 'Pad', 'Where']);
+/** Operators that multiply by their constants: an infinite one is a mistake there. Elsewhere it may be a bound, a fill, or a mask that is added to scores. */
+const multiplyingOps = new Set([
+  'Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'LSTM', 'GRU', 'RNN', 'Mul', 'Div', 'Einsum', 'PRelu', 'BatchNormalization', 'InstanceNormalization', 'LayerNormalization',
+  'GroupNormalization', 'RMSNormalization', 'QuantizeLinear', 'DequantizeLinear', 'QLinearConv', 'QLinearMatMul', 'Resize', 'Upsample',
+]);
 
 function readersOf({ nodes }: OnnxGraph): Map<string, OnnxNode[]> {
   const readers = new Map<string, OnnxNode[]>();
@@ -177,17 +180,18 @@ function readersOf({ nodes }: OnnxGraph): Map<string, OnnxNode[]> {
   return readers;
 }
 
-/** Weights must be finite: one NaN makes every answer of a network meaningless, silently. */
+/** Weights must be finite: one NaN makes every answer of a network meaningless, silently. What nobody reads may be anything. */
 function checkValues(graph: OnnxGraph): void {
   let users: ReadonlyMap<string, readonly OnnxNode[]> | undefined;
   for (const [name, { data }] of graph.initializers) {
     if (!(data instanceof Float32Array) || allFinite(data)) continue;
     const bad = data.findIndex((value) => !Number.isFinite(value));
     users ??= readersOf(graph);
-    const consumers = users.get(name) ?? [];
     const value = data[bad];
-    if (!Number.isNaN(value) && consumers.length > 0 && consumers.every((node) => boundOps.has(node.op))) continue;
-    const node = consumers[0]?.name ?? '(unused)';
+    const isNaN = data.some(Number.isNaN);
+    const [consumer] = (users.get(name) ?? []).filter(({ op }) => isNaN || multiplyingOps.has(op));
+    if (consumer === undefined) continue;
+    const node = consumer.name;
     throw new RuntimeError('E_MODEL_VALUE', `Initializer '${name}' of node '${node}': element ${bad} is ${value}; expected finite weights`, {
       details: { initializer: name, node, element: bad },
     });

@@ -97,7 +97,8 @@ const argExtreme = (smallest: boolean): OperatorRecord => ({
 export function topKOf(node: Node, shape: Shape, given: readonly number[] | undefined): { axis: number; k: number; smallest: boolean } {
   const axis = axisOf(node, shape.length, -1);
   const k = given?.[0] ?? intAttribute(node, 'k', 0);
-  if (!(k >= 1 && k <= (shape[axis] ?? 0))) throw misshapen(node, `Expected 1..${shape[axis]} elements along axis ${axis} but received ${k}`);
+  const least = given === undefined ? 1 : 0;
+  if (!(k >= least && k <= (shape[axis] ?? 0))) throw misshapen(node, `Expected ${least}..${shape[axis]} elements along axis ${axis} but received ${k}`);
   return { axis, k, smallest: intAttribute(node, 'largest', 1) === 0 };
 }
 

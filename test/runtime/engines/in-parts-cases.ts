@@ -75,6 +75,9 @@ export const examples: readonly Example[] = [
     node('Tanh', ['x'], ['t']), node('RoiAlign', ['t', 'rois', 'batch'], ['r'], { mode, output_height: 3, output_width: 2, spatial_scale: { float: 0.5 } }), node('Exp', ['r'], ['y'])], { opset, constants: { batch: ints64(0, 1, 1, 0) } }))),
   example('the largest of regions', (seed) => ({ x: randomTensor([2, 3, 9, 8], seed), rois: regions(seed, 1) }), [node('MaxRoiPool', ['x', 'rois'], ['y'], { pooled_shape: [3, 2], spatial_scale: { float: 0.4 } })]),
   example('determinants between programs', (seed) => ({ x: randomTensor([2, 3, 3], seed) }), [node('Tanh', ['x'], ['t']), node('Det', ['t'], ['d']), node('Exp', ['d'], ['y'])]),
+  example('the best of what is left, which may be nothing', (seed) => ({ x: seed % 2 === 0 ? randomTensor([6], seed) : randomTensor([6], seed, -2, -1) }), [
+    node('Greater', ['x', 'zero'], ['keep']), node('Compress', ['x', 'keep'], ['left'], { axis: 0 }), node('Shape', ['left'], ['n']), node('Min', ['n', 'three'], ['k']), node('TopK', ['left', 'k'], ['best', 'at']), node('Exp', ['best'], ['y']),
+  ], { constants: { zero: floats([], 0), three: ints64(3) }, outputs: ['y', 'at'], outputTypes: { y: 'float32', at: 'int64' } }),
   example('inverses between programs', (seed) => ({ x: randomTensor([2, 3, 3], seed) }), [node('Tanh', ['x'], ['t']), { ...node('Inverse', ['t'], ['i']), domain: 'com.microsoft' }, node('MatMul', ['i', 'x'], ['y'])], { domains: { 'com.microsoft': 1 } }),
   example('values in the order in which they come', (seed) => ({ x: randomInts('int32', [12], seed, 0, 5) }), [node('Cast', ['x'], ['f'], { to: 1 }), { ...node('Unique', ['f'], ['u', 'at', 'counts']), domain: 'com.microsoft' }, node('Exp', ['u'], ['y'])],
     { domains: { 'com.microsoft': 1 }, outputs: ['y', 'at', 'counts'], outputTypes: { y: 'float32', at: 'int64', counts: 'int64' } }),

@@ -26,7 +26,7 @@ function withTensor(tensor: WireTensor): Uint8Array {
     opsetImport: [{ domain: '', version: 17 }],
     graph: {
       name: 'g',
-      node: [{ name: 'n', opType: 'Add', input: ['x', 'w'], output: ['y'] }],
+      node: [{ name: 'n', opType: 'Mul', input: ['x', 'w'], output: ['y'] }],
       initializer: [{ name: 'w', ...tensor }],
       input: [{ name: 'x', type: { tensorType: { elemType: 1, shape: { dim: [{ dimValue: 2 }] } } } }],
       output: [{ name: 'y' }],
@@ -117,6 +117,11 @@ describe('initializers', () => {
     expect(() => read({ dims: [2], dataType: 1, floatData: [0, value] })).toThrow(
       expect.objectContaining({ code: 'E_MODEL_VALUE', details: { initializer: 'w', node: 'n', element: 1 } }),
     );
+  });
+
+  it('may be infinite where they are masks, and anything where nobody reads them', () => {
+    const masked = { ...small, constants: { mask: floats([2], 0, -Infinity), other: floats([1], NaN) }, nodes: [node('Add', ['x', 'mask'], ['y'])] };
+    expect([...parseModel(modelBytes(masked)).graph.initializers.keys()]).toEqual(['mask', 'other']);
   });
 
   it('may be infinite where they are bounds', () => {

@@ -62,6 +62,15 @@ const resizes: Case[] = [
   network('Upsample of uint8', { c: pixelCodes }, [node('Upsample', ['c', 's'], ['y'])], { opset: 9, constants: { s: floats([4], 1, 1, 2, 3) } }),
 ];
 
+/** Each row sees the columns up to its own, as exporters of language models store it. */
+const triangle = fromNumbers('float32', [5, 5], Array.from({ length: 25 }, (_, i) => (i % 5 > Math.floor(i / 5) ? -Infinity : 0)));
+const masks: Case[] = [
+  network('a mask of -Infinity that is stored', { q: randomTensor([1, 2, 5, 8], 1), k: randomTensor([1, 2, 8, 5], 2), v: randomTensor([1, 2, 5, 8], 3) }, [
+    node('MatMul', ['q', 'k'], ['s']), node('Add', ['s', 'mask'], ['m']), node('Softmax', ['m'], ['p'], { axis: -1 }), node('MatMul', ['p', 'v'], ['y']),
+  ], { constants: { mask: triangle } }),
+  network('rows of a mask of -Infinity', { x: randomTensor([2, 5], 4), i: ints64(3, 1) }, [node('Gather', ['mask', 'i'], ['m']), node('Add', ['x', 'm'], ['s']), node('Softmax', ['s'], ['y'], { axis: -1 })], { constants: { mask: triangle } }),
+];
+
 const sequences: Case[] = [
   network('SplitToSequence, SequenceAt', { x }, [node('SplitToSequence', ['x'], ['s'], { axis: 1 }), node('SequenceAt', ['s', 'at'], ['y'])], { constants: { at: scalar('int64', -1) } }),
   network('a sequence put together', { x, z: randomTensor([2, 3, 4], 2) }, [
@@ -207,5 +216,5 @@ const codes: Case[] = [
 
 export const expansionCases: readonly Case[] = [
   ...control, ...sequences, ...functions, ...elements, ...newer, ...pools, ...convolutions, ...movements, ...quantized, ...fused, ...integers, ...codes,
-  ...losses, ...spectra, ...bytesShifted, ...unpooled, ...mapped, ...resizes,
+  ...losses, ...spectra, ...bytesShifted, ...unpooled, ...mapped, ...resizes, ...masks,
 ];
