@@ -16,6 +16,7 @@ import { equalizeChannels, findChannelGroups } from './prepare/equalize.js';
 import { migrateScales, type Migration } from './prepare/migrate.js';
 import { planQuantization, type Layer, type QuantizationPlan } from './prepare/plan.js';
 import { prepareGraph } from './prepare/read-model.js';
+import { widenConvolutions } from './prepare/widen-convolutions.js';
 import { chooseRanges, judgedSamples } from './ranges/choose-ranges.js';
 import { pixelInputs } from './ranges/input-grid.js';
 import { chooseParameters, type CalibrationChoice } from './ranges/parameters.js';
@@ -57,7 +58,7 @@ export async function quantizeModel(
 ): Promise<QuantizeResult> {
   const settings = settle(options);
   const bytes = await loadModelBytes(source);
-  const imported = prepareGraph(parseModel(bytes), settings);
+  const imported = widenConvolutions(prepareGraph(parseModel(bytes), settings));
   checkExclusions(imported, settings.exclude);
   const samples = await replayable(calibration);
   const total = Array.isArray(calibration) ? calibration.length : null;

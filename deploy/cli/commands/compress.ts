@@ -60,10 +60,10 @@ const levelsText = ({ format, levels, kept }: LayerReport): string =>
 const migrationText = ({ alpha, error }: Migration): string => (alpha === 0 ? 'no scales migrated' : `scales migrated by ^${alpha}: ${(100 * (1 - error)).toFixed(0)} % less error`);
 
 /** Notes on a layer for the table. */
-function notesOf({ name, output, rounding_blocks, migration }: LayerReport, warnings: readonly QuantizeWarning[]): string {
+function notesOf({ name, output, weights, rounding_blocks, migration }: LayerReport, warnings: readonly QuantizeWarning[]): string {
   const about = (kind: QuantizeWarning['kind'], what: string): string[] =>
     warnings.filter((warning) => warning.kind === kind && warning.layer === name).map(({ channels = [], of = 0 }) => `${channels.length} of ${of} ${what}`);
-  return [...(output === undefined ? [] : ['puts out floats']), ...about('dead_weights', 'outputs dead'), ...about('unseen_channels', 'inputs unseen'), ...(rounding_blocks === undefined ? [] : [`rounded in ${rounding_blocks} blocks`]), ...(migration === undefined ? [] : [migrationText(migration)])].join(', ');
+  return [...(output === undefined ? [] : ['puts out floats']), ...(weights === undefined ? [] : ['weights in int8']), ...about('dead_weights', 'outputs dead'), ...about('unseen_channels', 'inputs unseen'), ...(rounding_blocks === undefined ? [] : [`rounded in ${rounding_blocks} blocks`]), ...(migration === undefined ? [] : [migrationText(migration)])].join(', ');
 }
 
 /** At most this many rows of the curve: what lies between them does not change the choice. */

@@ -4,7 +4,7 @@ import { elementCount } from '../../graph/tensor-value.js';
 import type { AffineParameters, Range } from '../ranges/range.js';
 import { findHeads, type Heads } from './heads.js';
 import { saturationLimits } from './saturation.js';
-import { firstOutput, optionalOperand, outputOf } from '../../graph/operands.js';
+import { firstOutput, operand, optionalOperand, outputOf } from '../../graph/operands.js';
 
 /**
  * weighted: multiplies by constant weights. binary: combines two activations. unary: maps each element (a lookup table).
@@ -39,6 +39,8 @@ export interface QuantizationPlan {
   layers: readonly Layer[];
   /** Layers and single nodes that stay float32. */
   floatLayers: readonly Layer[];
+  /** Recurrent layers whose weights are stored in 8 bits: what they compute stays float. */
+  recurrent: readonly Node[];
   /** Values stored in 8 bits. */
   values: ReadonlySet<string>;
   /** Values whose parameters follow from the operator and need no calibration. */
@@ -50,7 +52,7 @@ export interface QuantizationPlan {
 const activations: ReadonlySet<string> = new Set(['Relu', 'Clip', 'PRelu', 'LeakyRelu']);
 const clamps: ReadonlySet<string> = new Set(['Relu', 'Clip']);
 const binaries: ReadonlySet<string> = new Set(['Add', 'Sub', 'Mul']);
-const unaries: ReadonlySet<string> = new Set([...activations, 'Sigmoid', 'Tanh', 'HardSigmoid', 'HardSwish', 'Elu', 'Gelu', 'Softplus', 'Mish']);
+const unaries: ReadonlySet<string> = new Set([...activations, 'Sigmoid', 'Tanh', 'HardSigmoid', 'HardSwish', 'Elu', 'Gelu', 'Softplus', 'Mish', 'Selu', 'Celu', 'Softsign', 'Swish']);
 const averages: ReadonlySet<string> = new Set(['AveragePool', 'GlobalAveragePool']);
 const movers: ReadonlySet<string> = new Set([
   'MaxPool', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Transpose', 'Resize', 'Upsample', 'Concat', 'Slice', 'DepthToSpace', 'SpaceToDepth', 'Identity',
@@ -87,6 +89,13 @@ export function weightOperands(graph: Graph, node: Node): WeightOperands | undef
   if (operands?.bias === undefined) return operands;
   const b = graph.constants.get(operands.bias);
   return b?.dtype === 'float32' && elementCount(b.dims) === w.dims[operands.axis] ? operands : undefined;
+}
+
+/** The operands of a recurrent layer that are weights: of its inputs and of its states, both constant. */
+export function recurrentWeights({ constants }: Pick<Graph, 'constants'>, node: Node): readonly string[] {
+  if (node.op !== 'LSTM' && node.op !== 'GRU' && node.op !== 'RNN') return [];
+  const names = [operand(node, 1), operand(node, 2)];
+  return names.every((name) => constants.get(name)?.dtype === 'float32') ? names : [];
 }
 
 /** True when every operand but the first is a constant, as in Clip, PRelu, Reshape, Resize. */
@@ -211,6 +220,7 @@ export function planQuantization(graph: Graph, exclude: ReadonlySet<string> = ne
   }
   return {
     layers: quantized,
+    recurrent: graph.nodes.filter((node) => !exclude.has(node.name) && recurrentWeights(graph, node).length > 0),
     floatLayers: [...others, ...layers.filter((layer) => !chosen.has(layer))],
     values,
     fixed,

@@ -23,6 +23,8 @@ export interface LayerReport {
   format: Format | 'float32';
   /** Where the layer multiplies in that format and puts out floats, as the last layers do. */
   output?: 'float32';
+  /** Where a layer computes in floats, and its weights are stored in fewer bits. */
+  weights?: 'int8';
   /** Number of quantization levels of weights and activations, for layers with fewer than eight bits. */
   levels?: LevelPair;
   /** Why a layer has more bits than asked for. */
@@ -88,6 +90,7 @@ export function layerReports(graph: Graph, plan: QuantizationPlan, { grids, kept
       sqnr_db: sqnr.get(layer.output) ?? null,
       format: grid?.format ?? format,
       ...(format === 'float32' || plan.values.has(layer.output) ? {} : { output: 'float32' as const }),
+      ...(plan.recurrent.includes(layer.node) ? { weights: 'int8' as const } : {}),
       ...(grid === undefined ? {} : { levels: { weights: grid.weights, activations: grid.activations } }),
       ...(reason === undefined ? {} : { kept: reason }),
       ...(blocks === 1 ? {} : { rounding_blocks: blocks }),

@@ -49,7 +49,7 @@ function layerWarnings(graph: Graph, plan: QuantizationPlan, statistics: Calibra
 /** Warnings on what calibration showed to be always zero. */
 export function planWarnings(graph: Graph, plan: QuantizationPlan, statistics: CalibrationStatistics): QuantizeWarning[] {
   const weighted = plan.layers.filter(({ kind }) => kind === 'weighted');
-  const none: QuantizeWarning[] = weighted.length > 0 ? [] : [{ kind: 'no_layer', message: 'The model has no layer with constant weights, so nothing was quantized' }];
+  const none: QuantizeWarning[] = weighted.length + plan.recurrent.length > 0 ? [] : [{ kind: 'no_layer', message: 'The model has no layer with constant weights, so nothing was quantized' }];
   const constant = constantValues(graph, plan);
   const zero = plan.layers.filter(({ output }) => constant.has(output) && isZero(statistics.histograms.get(output)));
   return [

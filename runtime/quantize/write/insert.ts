@@ -2,10 +2,10 @@ import { RuntimeError } from '../../errors.js';
 import { fromNumbers, scalar, type TensorValue } from '../../graph/tensor-value.js';
 import { int } from '../../graph/attributes.js';
 import { GraphEditor } from '../../graph/editor.js';
-import type { Graph } from '../../graph/graph.js';
+import type { Graph, Node } from '../../graph/graph.js';
 import { clampToCodes } from './clamp.js';
 import type { NarrowValue } from '../formats/narrow-values.js';
-import { weightOperands, type Layer, type QuantizationPlan } from '../prepare/plan.js';
+import { recurrentWeights, weightOperands, type Layer, type QuantizationPlan } from '../prepare/plan.js';
 import type { AffineParameters } from '../ranges/range.js';
 import { channelMagnitudes, meanShift, quantizeBias, quantizeWeights, weightScales, type QuantizedWeights } from '../round/weights.js';
 import { firstOutput, operand } from '../../graph/operands.js';
@@ -109,6 +109,19 @@ function quantizeOperands(editor: GraphEditor, graph: Graph, layer: Layer, conte
   return restored;
 }
 
+/** Weights of a recurrent layer in 8 bits, with a scale for each gate of each unit: what it reads and computes stays float. */
+function quantizeRecurrent(editor: GraphEditor, graph: Graph, recurrent: Node): void {
+  const node = editor.producer(recurrent.outputs.find((name) => name !== ''));
+  if (node === undefined) return;
+  const restored = new Map(recurrentWeights(graph, node).map((name): [string, string] => {
+    const weights = graph.constants.get(name);
+    if (weights === undefined) return [name, name];
+    const quantized = quantizeWeights(weights, 1, weightScales(channelMagnitudes(weights, 1), undefined, 1));
+    return [name, dequantizeConstant(editor, name, quantized.weights, quantized.scales, { axis: 1 })];
+  }));
+  editor.replace(node, { inputs: node.inputs.map((name, i) => (i === 1 || i === 2 ? (restored.get(name) ?? name) : name)) });
+}
+
 /** MatMul has no bias operand to correct. */
 function correctBias(layer: Layer, bias: Float32Array | undefined, shift: Float32Array | undefined): Float32Array | undefined {
   if (shift === undefined || layer.node.op === 'MatMul') return bias;
@@ -162,6 +175,7 @@ export function insertQuantization(graph: Graph, plan: QuantizationPlan, context
     const rounded = context.rounded.get(layer.output);
     if (restored !== undefined && rounded !== undefined && rounded !== 'float' && rounded.levels < 255) note(restored, rounded.levels);
   }
+  for (const node of plan.recurrent) quantizeRecurrent(editor, graph, node);
   const made = new Set(plan.layers.map((layer) => layer.output));
   // Nodes are replaced while values are rewritten; their first output identifies them throughout.
   const readers = new Set(plan.layers.map((layer) => firstOutput(layer.node)));
