@@ -146,6 +146,7 @@ describe('the table of gradients', () => {
       'BitShift', 'BitwiseAnd', 'BitwiseNot', 'BitwiseOr', 'BitwiseXor', 'Constant', 'ConstantOfShape', 'ConvInteger', 'Det',
       'DynamicQuantizeLinear', 'MatMulInteger', 'MaxRoiPool', 'Mod', 'Multinomial', 'NonMaxSuppression', 'NonZero', 'QLinearConv',
       'QLinearMatMul', 'RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike', 'Range', 'RoiAlign', 'TfIdfVectorizer', 'Unique',
+      'com.microsoft.Inverse',
     ]);
   });
 });
