@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { FrameSource } from '../../runtime/frame.js';
+import { releasePicture } from '../../runtime/picture-memory.js';
 import { inspectModel } from '../../runtime/inspect.js';
 import type { ModelPackage } from '../../runtime/package/package.js';
 import { createPipeline } from '../../runtime/pipeline/create.js';
@@ -82,6 +83,7 @@ async function runInFull(modelPackage: ModelPackage, trials: readonly PixelTrial
       const found = detectionsOf(findings).map(({ box, label }) => ({ box, label }));
       truth.push(found);
       for (const trial of trials) trial.add(frame, found);
+      releasePicture(frame);
       onFrame('running every frame in full', truth.length);
       if (truth.length >= limit) break;
     }
@@ -121,6 +123,7 @@ async function runPrefix(modelPackage: ModelPackage, { name }: SplitChoice, { tr
         const features = await stage.runPrefix();
         for (const trial of trials) trial.add(trial.gate.viewOf(split, features), frame, truth[at] ?? []);
       }
+      releasePicture(frame);
       onFrame(`running up to ${name}`, ++at);
     }
   } finally {

@@ -1,5 +1,6 @@
 import { Histogram, quantile } from '../../agent/contracts/histogram.js';
 import { isSound } from '../../runtime/frame.js';
+import { releasePicture } from '../../runtime/picture-memory.js';
 import type { FrameSource, SoundSource } from '../../runtime/frame.js';
 import { detectionsOf } from '../../runtime/stages/finding.js';
 import type { Finding, Pipeline, PipelineResult } from '../../runtime/stages/types.js';
@@ -61,7 +62,10 @@ export async function runFrames(
       const result = await pipeline.process(frame);
       tally.add(result);
       options.onFrame(toLine(result));
-      if (!isSound(frame)) await options.drawing?.add(frame, result.findings);
+      if (!isSound(frame)) {
+        if (options.drawing === undefined) releasePicture(frame);
+        else await options.drawing.add(frame, result.findings);
+      }
       if (tally.frames >= limit) break;
     }
   }

