@@ -5,7 +5,7 @@
  * fail; the outbox then goes on without it.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, fdatasyncSync, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fdatasyncSync, ftruncateSync, openSync, readSync, statfsSync, statSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { crc32c } from '../contracts/index.js';
@@ -112,13 +112,28 @@ export function lossesOf({ dropped, waiting }: LedgerRecord): Tally {
 }
 
 /**
- * Opens the ledger that belongs to a state folder in the runtime folder of systemd (RUNTIME_DIRECTORY) or of the user (XDG_RUNTIME_DIR), which are in
- * memory and end with the boot; null where there is none.
+ * Opens the ledger that belongs to a state folder in a folder in memory, which ends with the boot: the runtime folder of systemd (RUNTIME_DIRECTORY) or
+ * of the user (XDG_RUNTIME_DIR). Null where neither is in memory.
  */
-export function openMemoryLedger(stateFolder: string, env: NodeJS.ProcessEnv): Ledger | null {
-  const folder = env['RUNTIME_DIRECTORY']?.split(':')[0] ?? env['XDG_RUNTIME_DIR'];
+export function openMemoryLedger(stateFolder: string, env: NodeJS.ProcessEnv, isInMemory = inMemory): Ledger | null {
   const of = createHash('sha256').update(resolve(stateFolder)).digest('hex').slice(0, 16);
-  return folder === undefined || folder === '' ? null : openLedger(join(folder, `sterna-outbox-${of}.ledger`));
+  for (const folder of [env['RUNTIME_DIRECTORY']?.split(':')[0], env['XDG_RUNTIME_DIR']]) {
+    if (folder === undefined || folder === '' || !isInMemory(folder)) continue;
+    const ledger = openLedger(join(folder, `sterna-outbox-${of}.ledger`));
+    if (ledger !== null) return ledger;
+  }
+  return null;
+}
+
+/** What statfs(2) calls tmpfs and ramfs. */
+const MEMORY_FILE_SYSTEMS = [0x01021994, 0x858458f6];
+
+function inMemory(folder: string): boolean {
+  try {
+    return MEMORY_FILE_SYSTEMS.includes(statfsSync(folder).type);
+  } catch {
+    return false;
+  }
 }
 
 /** Empties a file that was begun but could not be filled, so that the next start does not take it for a ledger. */

@@ -45,7 +45,7 @@ const HELD = { ms: 120_000, bytes: 256 * 1024 };
  * How many numbers of the sequence are reserved with one durable write. After a power cut the sequence goes on above all reserved numbers, because
  * they may have been used.
  */
-const RESERVED_NUMBERS = 64;
+const RESERVED_NUMBERS = 128;
 /** Id for messages that come before the database was ever open. It lies above the ids in the database, and differs at each start. */
 const unknownId = (): number => 2 ** 40 * (1 + randomInt(4096)) + randomInt(2 ** 32);
 
@@ -93,7 +93,7 @@ export class Outbox {
   /** Stores a message. Never throws: a message that cannot be stored on the disk is kept in memory, or counted as dropped. */
   put(message: { class: OutboxClass; topic: string; payload: Buffer }): void {
     const stored = this.#toStored(message, null);
-    if (!this.#onDisk((disk) => this.#commit(disk, {}, () => disk.insert(stored)))) this.#keepInMemory(stored);
+    if (!this.#write((disk) => this.#commit(disk, {}, () => disk.insert(stored)))) this.#keepInMemory(stored);
   }
 
   /**
@@ -190,10 +190,12 @@ export class Outbox {
 
   /** Removes messages that are too old by the outbox's own clock, and returns free pages to the file system. A scheduled job calls it. */
   maintain(): void {
-    this.#onDisk((disk) => {
-      this.#commit(disk, {}, () => disk.expire(this.#ageNow()));
-      disk.reclaim();
-    });
+    if (!this.#holding() || this.#disk?.tidy !== true) {
+      this.#onDisk((disk) => {
+        this.#commit(disk, {}, () => disk.expire(this.#ageNow()));
+        disk.reclaim();
+      });
+    }
     this.#memory?.commit(null, () => this.#memory?.expire(this.#ageNow()));
   }
 
@@ -269,6 +271,19 @@ export class Outbox {
     this.#failing = null;
     if (recovered) this.#options.onRecovered?.();
     return true;
+  }
+
+  /** Runs `work` with a database that can be written. Windows that are held back from it stay where they are. @returns false when there is none */
+  #write(work: (disk: MessageStore) => void): boolean {
+    const disk = this.#disk;
+    if (disk === null || !this.#holding()) return this.#onDisk(work);
+    try {
+      work(disk);
+      return true;
+    } catch (error) {
+      this.#failed(toCodedError(error));
+      return false;
+    }
   }
 
   #failed(error: CodedError): void {
@@ -347,16 +362,10 @@ export class Outbox {
 
   /** Whether the next window may be held back. Its number is then reserved on the disk, to which nothing that is held back moves for that. */
   #canHold(): boolean {
-    const [disk, state] = [this.#disk, this.#state];
-    if (disk === null || state === null || this.#loose !== null || !this.#holding()) return false;
+    const state = this.#state;
+    if (this.#disk === null || state === null || this.#loose !== null || !this.#holding()) return false;
     if (state.held && state.next_seq < state.reserved_seq) return true;
-    try {
-      this.#commit(disk, { reserved_seq: state.next_seq + RESERVED_NUMBERS, held: true }, () => undefined, true);
-      return true;
-    } catch (error) {
-      this.#failed(toCodedError(error));
-      return false;
-    }
+    return this.#write((disk) => this.#commit(disk, { reserved_seq: state.next_seq + RESERVED_NUMBERS, held: true }, () => undefined, true));
   }
 
   #keepInMemory(message: StoredMessage): void {
@@ -375,7 +384,7 @@ export class Outbox {
     if (this.#memory?.has(id) === true) {
       this.#memory.commit(null, () => this.#memory?.delete(id, reason));
       this.#writeLedger();
-    } else if (!this.#onDisk((disk) => disk.commit(null, () => disk.delete(id, reason)))) {
+    } else if (!this.#write((disk) => disk.commit(null, () => disk.delete(id, reason)))) {
       this.#toDelete.set(id, reason);
       this.#unsettled = true;
     }

@@ -258,16 +258,25 @@ export class MessageStore {
     return translateSqlite('read the outbox', () => this.#db.prepare('SELECT 1 FROM message WHERE id = ?').get(id) !== undefined);
   }
 
+  /** Whether there is nothing to expire, and few pages to return. */
+  get tidy(): boolean {
+    return this.usage().messages === 0 && this.#freePages() < FREE_PAGES_TO_RETURN;
+  }
+
   /** Returns free pages to the file system. The write-ahead log stays allocated (at most 1 MiB), because on a full disk deleting needs it. */
   reclaim(): void {
     translateSqlite('tidy the outbox', () => {
-      if (Number(this.#db.pragma('freelist_count', { simple: true })) >= FREE_PAGES_TO_RETURN) this.#db.pragma('incremental_vacuum');
+      if (this.#freePages() >= FREE_PAGES_TO_RETURN) this.#db.pragma('incremental_vacuum');
       this.#db.pragma('wal_checkpoint(RESTART)');
     });
   }
 
   close(): void {
     this.#db.close();
+  }
+
+  #freePages(): number {
+    return Number(this.#db.pragma('freelist_count', { simple: true }));
   }
 
   /** Merges windows, then drops the oldest messages of the least important class, until a message of this class fits or nothing is left to drop. */

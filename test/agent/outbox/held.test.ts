@@ -1,8 +1,8 @@
 /** Windows that are held back from the disk while they are delivered. */
-import { rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
-import { openLedger, openMemoryLedger } from '../../../agent/outbox/ledger.js';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { openLedger, openMemoryLedger, type Ledger } from '../../../agent/outbox/ledger.js';
 import { Outbox } from '../../../agent/outbox/outbox.js';
 import { openDatabase } from '../../../agent/platform/database.js';
 import { telemetryWindow } from '../contracts/fixtures.js';
@@ -49,24 +49,24 @@ beforeEach(() => {
 });
 
 describe('windows that are delivered at once', () => {
-  it('are not written to the disk: one in 64 reserves the numbers of the others', () => {
+  it('are not written to the disk: one in 128 reserves the numbers of the others', () => {
     const outbox = start();
     window(outbox);
     deliver(outbox);
     const version = writes();
     const before = version();
-    for (let i = 1; i < 64; i++) {
+    for (let i = 1; i < 128; i++) {
       expect(window(outbox)).toBe(i);
       deliver(outbox);
       outbox.retry();
     }
     expect(version()).toBe(before);
-    expect(window(outbox)).toBe(64);
+    expect(window(outbox)).toBe(128);
     expect(version()).not.toBe(before);
     expect(onDisk(outbox)).toBe(0);
   });
 
-  it('are written when one waits for two minutes, when nothing is delivered, with an event, and at the end', () => {
+  it('are written when one waits for two minutes, when nothing is delivered, and at the end', () => {
     const outbox = start();
     const hold = (): void => {
       window(outbox);
@@ -83,12 +83,39 @@ describe('windows that are delivered at once', () => {
     expect(outbox.usage().in_memory).toBe(0);
     outbox.delivering = true;
     hold();
-    outbox.put({ class: 'event', topic: 'event/person', payload: Buffer.from('{}') });
-    expect(outbox.usage().in_memory).toBe(0);
-    hold();
     outbox.close();
     const again = start();
-    expect([onDisk(again), [...again.dropped]]).toEqual([10, []]);
+    expect([onDisk(again), [...again.dropped]]).toEqual([7, []]);
+  });
+
+  it('stay where they are while an event is written and deleted', () => {
+    const outbox = start();
+    window(outbox);
+    window(outbox);
+    outbox.put({ class: 'event', topic: 'event/person', payload: Buffer.from('{}') });
+    expect(outbox.usage()).toMatchObject({ messages: 3, in_memory: 2 });
+    const [event] = outbox.next(1);
+    expect(event?.class).toBe('event');
+    if (event !== undefined) {
+      outbox.handOver([event]);
+      outbox.remove(event.id);
+    }
+    expect(outbox.usage()).toMatchObject({ messages: 2, in_memory: 2 });
+    const again = start(); // after a kill
+    expect([window(again), [...again.dropped], onDisk(again)]).toEqual([2, [['summary/restart', 2]], 0]);
+  });
+
+  it('are not written by the scheduled maintenance, which has nothing to do then', () => {
+    const outbox = start();
+    window(outbox);
+    const version = writes();
+    const before = version();
+    window(outbox);
+    outbox.maintain();
+    expect([version(), outbox.usage().in_memory]).toEqual([before, 2]);
+    outbox.put({ class: 'event', topic: 'event/person', payload: Buffer.from('{}') });
+    outbox.maintain(); // The event may have become too old.
+    expect(outbox.usage().in_memory).toBe(0);
   });
 
   it('are written without a ledger in memory', () => {
@@ -115,16 +142,26 @@ describe('after a kill', () => {
     deliver(outbox);
     rmSync(memoryLedger());
     boot.id = id;
-    expect(window(start())).toBe(64);
+    expect(window(start())).toBe(128);
   });
 });
 
 describe('the ledger in memory', () => {
-  it('is in the runtime folder, one for each state folder, and none without such a folder', () => {
+  it('is in the runtime folder, one for each state folder, and none where that is not in memory', () => {
     const record = { epoch: 1, stream_id: 's', next_seq: 2, sent_through: 0, waiting: {}, dropped: {} };
-    expect(openMemoryLedger('/state/a', { RUNTIME_DIRECTORY: folder })?.write(record, false)).toBe(true);
-    expect(openMemoryLedger('/state/a', { XDG_RUNTIME_DIR: folder })?.read()).toEqual(record);
-    expect(openMemoryLedger('/state/b', { RUNTIME_DIRECTORY: `${folder}:/other` })?.read()).toBeNull();
-    expect(openMemoryLedger('/state/a', {})).toBeNull();
+    const open = (state: string, env: NodeJS.ProcessEnv): Ledger | null => openMemoryLedger(state, env, (path) => path === folder);
+    expect(open('/state/a', { RUNTIME_DIRECTORY: folder })?.write(record, false)).toBe(true);
+    expect(open('/state/a', { RUNTIME_DIRECTORY: '/on/flash', XDG_RUNTIME_DIR: folder })?.read()).toEqual(record);
+    expect(open('/state/b', { RUNTIME_DIRECTORY: `${folder}:/other` })?.read()).toBeNull();
+    expect(open('/state/a', {})).toBeNull();
+    expect(open('/state/a', { RUNTIME_DIRECTORY: '/on/flash' })).toBeNull();
+  });
+
+  it.skipIf(!existsSync('/dev/shm'))('knows a file system in memory', () => {
+    const shared = mkdtempSync('/dev/shm/sterna-');
+    onTestFinished(() => rmSync(shared, { recursive: true }));
+    expect(openMemoryLedger('/state/a', { RUNTIME_DIRECTORY: shared })).not.toBeNull();
+    expect(openMemoryLedger('/state/a', { RUNTIME_DIRECTORY: '/proc' })).toBeNull();
+    expect(openMemoryLedger('/state/a', { RUNTIME_DIRECTORY: join(shared, 'absent') })).toBeNull();
   });
 });

@@ -189,10 +189,10 @@ describe('the outbox', () => {
     expect(new Set(numbers.map((w) => w.stream_id)).size).toBe(1);
     second.db.close();
     const cut = box(1e6, { path: first.path, id: 'after the power cut' });
-    expect(cut.outbox.putWindow(numbered).seq).toBe(64);
-    expect([...cut.outbox.dropped]).toEqual([['summary/restart', 60]]);
+    expect(cut.outbox.putWindow(numbered).seq).toBe(128);
+    expect([...cut.outbox.dropped]).toEqual([['summary/restart', 124]]);
     cut.outbox.close();
-    expect(box(1e6, { path: first.path, id: 'after a clean stop' }).outbox.putWindow(numbered).seq).toBe(65);
+    expect(box(1e6, { path: first.path, id: 'after a clean stop' }).outbox.putWindow(numbered).seq).toBe(129);
   });
 
   it('counts the messages of versions whose contracts the other end refuses as dropped, and goes on', () => {
