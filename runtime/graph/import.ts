@@ -46,7 +46,7 @@ function opsetOf(model: OnnxModel): number {
 /** The type of an input. Who feeds a model makes its inputs in the size that it states: they are bounded like any other value. */
 function resolveType(info: OnnxValueInfo, options: ImportOptions, symbols: Readonly<Record<string, number>>, { rank, tensorElements }: ModelLimits): ValueType {
   if (info.dtype === undefined || info.dims === undefined) {
-    throw new RuntimeError('E_MODEL_SHAPE', `Input '${info.name}': expected a tensor of a supported type with a known rank; texts are turned into numbers before the model`, { details: { input: info.name } });
+    throw new RuntimeError('E_MODEL_SHAPE', `Input '${info.name}': expected a tensor of a supported type with a known rank; texts are turned into numbers before the model, and float8 is exported as float16 or int8`, { details: { input: info.name } });
   }
   const { dims } = info;
   const shape = givenDims(info, options, symbols).map((given, axis) => {

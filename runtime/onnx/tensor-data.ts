@@ -30,6 +30,12 @@ export const dtypeOfWire = (dataType: number): DType | undefined => dtypes[dataT
 export const narrowOfWire = (dataType: number): NarrowType | undefined => narrowTypes[dataType];
 export const wireOfDtype = (dtype: DType): number => wireTypes[dtype];
 export const nameOfWireType = (dataType: number): string => dtypes[dataType] ?? names[dataType] ?? String(dataType);
+/** What to do about a type that no graph has. */
+export function adviceOnWireType(dataType: number): string {
+  const name = nameOfWireType(dataType);
+  if (name === 'string') return '; turn texts into numbers before the model';
+  return name.startsWith('float') ? '; export the model with float16, float32 or int8 instead' : '';
+}
 
 /** int64 from the wire as a number. */
 export const int64ToNumber = (value: WireInt64): number => (typeof value === 'number' ? value : value.toNumber());
@@ -143,7 +149,7 @@ export function readTensor(tensor: WireTensor, limits: ModelLimits): TensorValue
   }
   const dtype = dtypes[dataType];
   if (dtype === undefined) {
-    throw new RuntimeError('E_MODEL_OP', `Tensor '${name}': element type ${nameOfWireType(dataType)} is not supported`, { details: { initializer: name } });
+    throw new RuntimeError('E_MODEL_OP', `Tensor '${name}': element type ${nameOfWireType(dataType)} is not supported${adviceOnWireType(dataType)}`, { details: { initializer: name } });
   }
   const dims = dimsOf(tensor, limits);
   const count = elementCount(dims);

@@ -6,7 +6,7 @@ import { allocate, type DType, elementCount, fromNumbers, isBig, sameShape, type
 import { inputType, inputValue, normalizeAxis, outputType, sharing, type OperatorRecord, type OpTable } from './op.js';
 import { needsSame } from './regions.js';
 import { throughQuantization } from './transpose-rules.js';
-import { dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
+import { adviceOnWireType, dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
 import { roundHalfEven } from './unary-functions.js';
 
 const ranges: Partial<Record<DType, readonly [number, number]>> = {
@@ -114,7 +114,7 @@ const quantize: OperatorRecord = {
     const x = inputType(context, 0);
     const declared = intAttribute(context.node, 'output_dtype', 0);
     const dtype = context.inputs[2]?.dtype ?? (declared === 0 ? 'uint8' : dtypeOfWire(declared));
-    if (dtype === undefined) throw unsupported(context.node, `element type ${nameOfWireType(declared)}`, 'output_dtype');
+    if (dtype === undefined) throw unsupported(context.node, `element type ${nameOfWireType(declared)}${adviceOnWireType(declared)}`, 'output_dtype');
     if (x.dtype !== 'float32') throw unsupported(context.node, `input 0: expected float32 but received ${x.dtype}`);
     rangeOf(dtype);
     return [{ dtype, shape: x.shape }];

@@ -1,6 +1,6 @@
 import { hasAttribute, intAttribute, intsAttribute, misshapen, tensorAttribute, unsupported, floatAttribute, floatsAttribute, requiredInt } from '../graph/attributes.js';
 import { allocate, type DType, elementCount, fromNumbers, int64s, isBig, isUnsignedWide, mapNumbers, reshaped, scalar, type TensorArray, type TensorValue, toNumbers } from '../graph/tensor-value.js';
-import { dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
+import { adviceOnWireType, dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
 import { filled, isWhole, nearestFloat } from './exact.js';
 import { always, constantInput, constantInts, inputType, inputValue, normalizeAxis, outputType, sameAsInput, sharing, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 import { needsSame } from './regions.js';
@@ -131,7 +131,7 @@ const range: OperatorRecord = {
 function castTarget(node: InferContext['node']): DType {
   const to = requiredInt(node, 'to');
   const dtype = dtypeOfWire(to);
-  if (dtype === undefined) throw unsupported(node, `type ${nameOfWireType(to)}`, 'to');
+  if (dtype === undefined) throw unsupported(node, `type ${nameOfWireType(to)}${adviceOnWireType(to)}`, 'to');
   return dtype;
 }
 

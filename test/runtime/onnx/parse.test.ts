@@ -113,6 +113,12 @@ describe('initializers', () => {
     expect(codeOf(() => read(tensor))).toBe(expected);
   });
 
+  it.each([[8, 'string', 'turn texts into numbers before the model'], [17, 'float8e4m3fn', 'export the model with float16, float32 or int8 instead']])('of type %i say what to do', (dataType, name, advice) => {
+    expect(() => read({ dims: [1], dataType })).toThrow(`Tensor 'w': element type ${name} is not supported; ${advice}`);
+    const cast = { ...small, nodes: [node('Cast', ['x'], ['y'], { to: dataType })] };
+    expect(() => compile(modelBytes(cast))).toThrow(advice);
+  });
+
   it.each([['NaN', NaN], ['infinity', Infinity]])('with %s name initializer, node and element', (_, value) => {
     expect(() => read({ dims: [2], dataType: 1, floatData: [0, value] })).toThrow(
       expect.objectContaining({ code: 'E_MODEL_VALUE', details: { initializer: 'w', node: 'n', element: 1 } }),
