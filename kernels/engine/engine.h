@@ -20,8 +20,8 @@ struct LoadOptions {
   uint64_t memory_limit = uint64_t{1} << 30;  // bytes of arena, packed weights and scratch
   CoreBudget* budget = nullptr;               // null: the process's; else outlives the engine
   // What a thread holds of the maps between the ops of a strip, bytes, unless a row takes more: with the weights it fits the L2 cache of small
-  // cores. runtime/plan/strips.ts counts on it.
-  size_t strip_bytes = kStripBytes;
+  // cores. 0: UsualStripBytes(); runtime/plan/strips.ts counts kStripBytes, as on a small board.
+  size_t strip_bytes = 0;
   // The program's table of regions (regions.h), for runs of a part; null: every run computes everything. Needed during the call only.
   const uint32_t* regions = nullptr;
   size_t region_words = 0;
@@ -109,7 +109,7 @@ class Engine {
       : threads_(options.threads),
         cpus_(options.cpus),
         budget_(options.budget != nullptr ? *options.budget : CoreBudget::Of(options.cpus)),
-        strip_bytes_(options.strip_bytes),
+        strip_bytes_(options.strip_bytes != 0 ? options.strip_bytes : UsualStripBytes()),
         memory_(options.memory_limit) {}
   // `bytes` are aligned to 8.
   Status LoadAligned(const uint8_t* bytes, size_t size, const LoadOptions& options);

@@ -174,7 +174,8 @@ Status CheckStripMaps(const Program& program, size_t op, std::vector<bool>* writ
     if (InStrip(program, o.inputs[i])) return Malformed("an op reads a map of a strip that the op before has not written for it", index);
   }
   const bool writes = WritesStrip(program, o);
-  if ((goes_on || writes) && o.code != OpCode::kConvQ8 && o.code != OpCode::kConvF32) return Malformed("an op of this kind cannot be in a strip", index);
+  const bool first = writes && !goes_on && o.code == OpCode::kTranspose;
+  if ((goes_on || writes) && !first && o.code != OpCode::kConvQ8 && o.code != OpCode::kConvF32) return Malformed("an op of this kind cannot be in a strip", index);
   if (!writes) return Status::Ok();
   if (op + 1 == program.ops.size()) return Malformed("the last op writes a map of a strip", index);
   if ((*written)[o.outputs[0]]) return Malformed("two ops write a map of a strip", index);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 namespace sterna {
 namespace {
@@ -21,6 +22,8 @@ size_t MapBytes(const RowShape* const* shapes, uint32_t count, int64_t rows) {
 }
 
 }  // namespace
+
+size_t UsualStripBytes() { return std::strncmp(BestIsa().kernels.isa, "avx512", 6) == 0 ? kWideStripBytes : kStripBytes; }
 
 StripSize SizeOfStrip(const RowShape* const* shapes, uint32_t count, size_t bytes) {
   int64_t rows = 1;

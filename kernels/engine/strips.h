@@ -22,6 +22,8 @@ struct StripSize {
   int64_t rows;
   size_t bytes;
 };
+// What they may take on this CPU.
+size_t UsualStripBytes();
 StripSize SizeOfStrip(const RowShape* const* shapes, uint32_t count, size_t bytes);
 
 // Units: output rows of the last op.

@@ -293,16 +293,22 @@ export function planStorage(graph: Graph, { strips = true, keep = false }: Stora
   const blockOf = new Map(blocks.flatMap(({ values }, block) => values.map((value) => [value, block] as const)));
   const candidates = groups.map(({ between, ...rest }) => ({ ...rest, between: between.flatMap((value) => blockOf.get(value) ?? []) }));
   const decisions = chooseStrips(blocks, candidates, graph.nodes.length);
-  const chosen = groups.filter((_, i) => decisions[i]?.chosen === true);
-  const { blocks: _, ...planned } = chosen.length === 0 ? first : new StoragePlanner(graph, chosen).plan();
+  const planWith = (strips: readonly StripGroup[]): Omit<StoragePlan, 'stripNotes'> => {
+    const { blocks: _, ...planned } = strips.length === 0 ? first : new StoragePlanner(graph, strips).plan();
+    return planned;
+  };
   // What is alive at once fits together as well with strips as without, as a rule: the layout has the last word.
-  const smaller = planned.arenaBytes < plain.arenaBytes;
+  const [saving, fast] = [groups.filter((_, i) => decisions[i]?.chosen === true), groups.filter(({ faster }, i) => decisions[i]?.chosen === true || faster !== '')];
+  const small = planWith(saving);
+  const least = small.arenaBytes < plain.arenaBytes ? { planned: small, strips: saving } : { planned: plain, strips: [] };
+  const planned = fast.length > saving.length ? planWith(fast) : small;
+  const { planned: best, strips: made } = fast.length > saving.length && planned.arenaBytes <= least.planned.arenaBytes ? { planned, strips: fast } : least;
   const stripNotes = new Map([...refused].map(([node, reason]) => [node, `no strip: ${reason}`]));
-  groups.forEach(({ nodes }, i) => {
+  groups.forEach((group, i) => {
     const { chosen: wanted = false, reason = '' } = decisions[i] ?? {};
-    if (wanted && smaller) for (const node of nodes) stripNotes.set(node, `strip of ${nodes.length} layers: ${reason}`);
-    else for (const node of nodes.slice(-2, -1)) stripNotes.set(node, `no strip: ${wanted ? 'the arena would not become smaller' : reason}`);
+    if (made.includes(group)) for (const node of group.nodes) stripNotes.set(node, `strip of ${group.nodes.length} layers: ${wanted ? reason : group.faster}`);
+    else for (const node of group.nodes.slice(-2, -1)) stripNotes.set(node, `no strip: ${wanted || group.faster !== '' ? 'the arena would not become smaller' : reason}`);
   });
   for (const [node, note] of stripNotes) explain('strips', node, note);
-  return smaller ? { ...planned, stripNotes } : { ...plain, stripNotes };
+  return { ...best, stripNotes };
 }

@@ -21,6 +21,12 @@ void CheckBytes(const ElementwiseKernels& kernel, const ElementwiseKernels& ref,
   ref.interleave3_q8(n, plane, plane + n, plane + 2 * n, expected_pixels.data());
   kernel.interleave3_q8(n, plane, plane + n, plane + 2 * n, pixels.data());
   ExpectSame(kernel.name, "interleave3_q8", n, expected_pixels, pixels);
+  Guarded floats(12 * n), mixed(12 * n), expected_mixed(12 * n);
+  for (size_t i = 0; i < 3 * n; ++i) floats.as<float>()[i] = static_cast<float>(i);
+  const float* first = floats.as<float>();
+  ref.interleave3_f32(n, first, first + n, first + 2 * n, expected_mixed.as<float>());
+  kernel.interleave3_f32(n, first, first + n, first + 2 * n, mixed.as<float>());
+  ExpectSame(kernel.name, "interleave3_f32", n, expected_mixed, mixed);
 }
 
 void CheckAdd(const ElementwiseKernels& kernel, const ElementwiseKernels& ref, DType type, size_t n, Random& random) {

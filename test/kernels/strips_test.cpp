@@ -109,6 +109,9 @@ std::vector<Chain> Chains() {
       {29, 13, 16, {Pointwise(44), activated, Pointwise(24), Slides(24, 5, 2), Pointwise(32)}},
       {25, 13, 16, {few, narrow, last}},
       {3, 13, 16, {Pointwise(44), Slides(44, 3, 1), Pointwise(24)}},
+      {31, 13, 16, {Pointwise(20), Slides(24, 3, 1, false), Pointwise(12)}},
+      {30, 29, 8, {Slides(12, 3, 2, false), Slides(20, 5, 1, false), Slides(16, 3, 2, false)}},
+      {12, 7, 8, {Pointwise(12), Slides(20, 3, 1, false)}},
   };
 }
 
@@ -163,6 +166,10 @@ struct Claims {
   }
   Claims& Resize(uint32_t from, uint32_t to) {
     b.Op(OpCode::kResizeQ8, {from}, to, sterna::ResizeAttrs{0, 0, 0, 1, 1, 0});
+    return *this;
+  }
+  Claims& Transpose(uint32_t from, uint32_t to) {
+    b.Op(OpCode::kTranspose, {from}, to, sterna::TransposeAttrs{{0, 2, 1, 3}});
     return *this;
   }
   void Refused(const char* message) const {
@@ -234,9 +241,12 @@ STERNA_TEST(strips_that_are_not_what_they_claim_are_refused) {
   Claims().Conv(x, s).Resize(s, y).Refused("an op of this kind cannot be in a strip");
   Claims().Resize(x, s).Conv(s, y).Refused("an op of this kind cannot be in a strip");
 
+  Claims().Conv(x, s).Transpose(s, y).Refused("an op of this kind cannot be in a strip");
+  Claims().Conv(x, s).Transpose(s, t).Conv(t, y).Refused("an op of this kind cannot be in a strip");
+
   const char* form = "a convolution of this form cannot be at this place of a strip";
-  Claims().Conv(x, s).Conv(s, y, kAbsent, 3).Refused(form);
   Claims(2).Conv(x, s).Conv(s, y).Refused(form);
+  Claims().Transpose(x, s).Conv(s, y).Refused(form);  // not from channels first
   Claims strided;
   strided.Conv(x, strided.b.Strip(DType::kU8, {1, 2, 2, 8}, 16), kAbsent, 1, 2).Conv(y + 1, strided.b.Output(DType::kU8, {1, 2, 2, 8}, 16)).Refused(form);
 

@@ -81,34 +81,43 @@ class Im2Col {
     return (s_.pixels() + blocks - 1) / blocks;
   }
 
-  // `channel`: the first input channel of the group.
-  void Gather(int64_t pixel, int64_t count, int64_t channel, T* out) const {
+  // `channel`: the first input channel of the group. `x`: rows of the input; none: the whole of it.
+  void Gather(int64_t pixel, int64_t count, int64_t channel, T* out, const MapRows& x = {nullptr, 0}) const {
+    Source from{x.data == nullptr ? x_ : reinterpret_cast<const T*>(x.data), x.first, channel};
     while (count > 0) {
-      const int64_t ox = pixel % s_.ow, oy = pixel / s_.ow % s_.oh, n = pixel / (s_.ow * s_.oh);
+      const int64_t ox = pixel % s_.ow, oy = pixel / s_.ow % s_.oh;
+      from.image = pixel / (s_.ow * s_.oh);
       const int64_t run = std::min(count, s_.ow - ox);
-      GatherRun(n, oy, ox, ox + run, channel, out);
+      GatherRun(from, oy, ox, ox + run, out);
       pixel += run, count -= run, out += static_cast<size_t>(run) * row_stride();
     }
   }
 
  private:
+  // Rows of the input from the first one on, of one image.
+  struct Source {
+    const T* x;
+    int64_t first, channel;
+    int64_t image = 0;
+  };
+
   // Output columns [begin, end) of one output row.
-  void GatherRun(int64_t n, int64_t oy, int64_t begin, int64_t end, int64_t channel, T* out) const {
+  void GatherRun(const Source& from, int64_t oy, int64_t begin, int64_t end, T* out) const {
     const int64_t inner_begin = std::clamp(inner_begin_, begin, end), inner_end = std::clamp(inner_end_, inner_begin, end);
-    for (int64_t ox = begin; ox < inner_begin; ++ox, out += row_stride()) GatherClipped(n, oy, ox, channel, out);
-    out = GatherInner(n, oy, inner_begin, inner_end, channel, out);
-    for (int64_t ox = inner_end; ox < end; ++ox, out += row_stride()) GatherClipped(n, oy, ox, channel, out);
+    for (int64_t ox = begin; ox < inner_begin; ++ox, out += row_stride()) GatherClipped(from, oy, ox, out);
+    out = GatherInner(from, oy, inner_begin, inner_end, out);
+    for (int64_t ox = inner_end; ox < end; ++ox, out += row_stride()) GatherClipped(from, oy, ox, out);
   }
 
   // Input row `ky` under output row `oy`, or null above and below the image.
-  const T* InputRow(int64_t n, int64_t oy, int64_t ky, int64_t channel) const {
+  const T* InputRow(const Source& from, int64_t oy, int64_t ky) const {
     const int64_t iy = oy * s_.g.stride_h - s_.g.pad_top + ky * s_.g.dilation_h;
-    return iy < 0 || iy >= s_.h ? nullptr : x_ + (n * s_.h + iy) * s_.w * stride_ + channel;
+    return iy < 0 || iy >= s_.h ? nullptr : from.x + (from.image * s_.h + iy - from.first) * s_.w * stride_ + from.channel;
   }
 
-  void GatherClipped(int64_t n, int64_t oy, int64_t ox, int64_t channel, T* to) const {
+  void GatherClipped(const Source& from, int64_t oy, int64_t ox, T* to) const {
     for (int64_t ky = 0; ky < s_.kh; ++ky, to += s_.kw * s_.cg) {
-      const T* row = InputRow(n, oy, ky, channel);
+      const T* row = InputRow(from, oy, ky);
       if (row == nullptr) Copy(to, padding_.data(), s_.kw * s_.cg);
       else CopyClipped(to, row, ox * s_.g.stride_w - s_.g.pad_left);
     }
@@ -116,15 +125,15 @@ class Im2Col {
 
   // Pixels whose taps all lie inside the width; returns where the next pixel goes. A copy may run into what the next one
   // writes, so the order is pixel by pixel, and row of taps by row of taps.
-  T* GatherInner(int64_t n, int64_t oy, int64_t begin, int64_t end, int64_t channel, T* out) const {
+  T* GatherInner(const Source& from, int64_t oy, int64_t begin, int64_t end, T* out) const {
     constexpr int64_t kMaxRows = 16;
     if (s_.kh > kMaxRows) {
-      for (int64_t ox = begin; ox < end; ++ox, out += row_stride()) GatherClipped(n, oy, ox, channel, out);
+      for (int64_t ox = begin; ox < end; ++ox, out += row_stride()) GatherClipped(from, oy, ox, out);
       return out;
     }
     TapRow rows[kMaxRows];
     for (int64_t ky = 0; ky < s_.kh; ++ky) {
-      const T* row = InputRow(n, oy, ky, channel);
+      const T* row = InputRow(from, oy, ky);
       if (row == nullptr) rows[ky] = {padding_.data(), 0};
       else rows[ky] = {row + (begin * s_.g.stride_w - s_.g.pad_left) * stride_, s_.g.stride_w * stride_};
     }
@@ -465,11 +474,11 @@ class GatheredConv final : public OpDriver {
     cost_ = ConvCost(s_);
     scratch_bytes_ = im2col_.BlockBytes(block_) + gemm_.ScratchBytes(block_);
     kernel_ = gemm_.name();
-    rows_ = RowShapeOf(s_, sizeof(T), im2col_.x_stride(), gemm_.y_stride(), false);
+    rows_ = RowShapeOf(s_, sizeof(T), im2col_.x_stride(), gemm_.y_stride(), true);
   }
-  void Run(int64_t begin, int64_t end, uint8_t* scratch) override { RunTo(gemm_.OutputAt(begin), begin, end, scratch); }
-  void RunRows(int64_t begin, int64_t end, const MapRows&, const MapRows& y, uint8_t* scratch) override {
-    RunTo(y.data == nullptr ? gemm_.OutputAt(begin * s_.ow) : RowOf<T>(y, begin, rows_.y_row), begin * s_.ow, end * s_.ow, scratch);
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override { RunTo({nullptr, 0}, gemm_.OutputAt(begin), begin, end, scratch); }
+  void RunRows(int64_t begin, int64_t end, const MapRows& x, const MapRows& y, uint8_t* scratch) override {
+    RunTo(x, y.data == nullptr ? gemm_.OutputAt(begin * s_.ow) : RowOf<T>(y, begin, rows_.y_row), begin * s_.ow, end * s_.ow, scratch);
   }
   const RowShape* row_shape() const override { return s_.n == 1 ? &rows_ : nullptr; }
   bool takes_spans() const override { return true; }
@@ -478,14 +487,14 @@ class GatheredConv final : public OpDriver {
 
  private:
   // Output pixels [begin, end), the first at `y`.
-  void RunTo(T* y, int64_t begin, int64_t end, uint8_t* scratch) const {
+  void RunTo(const MapRows& x, T* y, int64_t begin, int64_t end, uint8_t* scratch) const {
     T* rows = reinterpret_cast<T*>(scratch);
     uint8_t* gemm_scratch = scratch + im2col_.BlockBytes(block_);
     for (int64_t pixel = begin; pixel < end; pixel += block_) {
       const int64_t count = std::min(block_, end - pixel);
       T* to = y + (pixel - begin) * gemm_.y_stride();
       for (int64_t group = 0; group < s_.g.group; ++group) {
-        im2col_.Gather(pixel, count, group * s_.cg, rows);
+        im2col_.Gather(pixel, count, group * s_.cg, rows, x);
         gemm_.Run(to, pixel, count, group, rows, im2col_.row_stride(), gemm_scratch);
       }
     }

@@ -28,7 +28,7 @@ class WindowConv final : public OpDriver {
     cost_ = ConvCost(s_);
     scratch_bytes_ = static_cast<size_t>(InputRows(block_) * row_) * sizeof(T);
     kernel_ = gemm_.name();
-    rows_ = RowShapeOf(s_, sizeof(T), stride_, gemm_.y_stride(), false);
+    rows_ = RowShapeOf(s_, sizeof(T), stride_, gemm_.y_stride(), true);
   }
 
   // Few output columns of a phase fill no tile, and then the weights are read again for each output row. The input rows under one must not outgrow L2.
@@ -38,9 +38,9 @@ class WindowConv final : public OpDriver {
     return wide && !s.pointwise() && RowElements(s) <= kMostBytes / static_cast<int64_t>(sizeof(T)) / Reach(s);
   }
 
-  void Run(int64_t begin, int64_t end, uint8_t* scratch) override { RunTo(gemm_.OutputAt(begin * s_.ow), begin, end, scratch); }
-  void RunRows(int64_t begin, int64_t end, const MapRows&, const MapRows& y, uint8_t* scratch) override {
-    RunTo(y.data == nullptr ? gemm_.OutputAt(begin * s_.ow) : RowOf<T>(y, begin, rows_.y_row), begin, end, scratch);
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override { RunTo({nullptr, 0}, gemm_.OutputAt(begin * s_.ow), begin, end, scratch); }
+  void RunRows(int64_t begin, int64_t end, const MapRows& x, const MapRows& y, uint8_t* scratch) override {
+    RunTo(x, y.data == nullptr ? gemm_.OutputAt(begin * s_.ow) : RowOf<T>(y, begin, rows_.y_row), begin, end, scratch);
   }
   const RowShape* row_shape() const override { return s_.n == 1 ? &rows_ : nullptr; }
   bool takes_spans() const override { return true; }
@@ -51,13 +51,13 @@ class WindowConv final : public OpDriver {
   static constexpr int64_t kBlockBytes = 64 * 1024;  // of input rows: most of L1, or a little of L2
 
   // Output rows [begin, end), the first at `y`.
-  void RunTo(T* y, int64_t begin, int64_t end, uint8_t* scratch) const {
+  void RunTo(const MapRows& x, T* y, int64_t begin, int64_t end, uint8_t* scratch) const {
     T* image = reinterpret_cast<T*>(scratch);
     for (int64_t row = begin, count; row < end; row += count) {
       const int64_t n = row / s_.oh, oy = row % s_.oh;
       count = std::min({block_, end - row, s_.oh - oy});
       for (int64_t group = 0; group < s_.g.group; ++group) {
-        CopyRows(n, oy * s_.g.stride_h - s_.g.pad_top, InputRows(count), group * s_.cg, image);
+        CopyRows(x, n, oy * s_.g.stride_h - s_.g.pad_top, InputRows(count), group * s_.cg, image);
         for (int64_t r = 0; r < count; ++r) RunRow(y + (row + r - begin) * s_.ow * gemm_.y_stride(), row + r, group, image + r * s_.g.stride_h * row_);
       }
     }
@@ -81,11 +81,11 @@ class WindowConv final : public OpDriver {
   int64_t InputRows(int64_t output_rows) const { return (output_rows - 1) * s_.g.stride_h + Reach(s_); }
 
   // `count` input rows from `first` on, zeros outside the image.
-  void CopyRows(int64_t n, int64_t first, int64_t count, int64_t channel, T* to) const {
+  void CopyRows(const MapRows& x, int64_t n, int64_t first, int64_t count, int64_t channel, T* to) const {
     const int64_t width = Width(s_), left = std::min<int64_t>(s_.g.pad_left, width), inside = std::min(s_.w, width - left);
     for (int64_t y = first; y < first + count; ++y, to += row_) {
-      const T* from = x_ + (n * s_.h + y) * s_.w * stride_ + channel;
       const bool outside = y < 0 || y >= s_.h;
+      const T* from = outside ? nullptr : (x.data == nullptr ? x_ + (n * s_.h + y) * s_.w * stride_ : RowOf<const T>(x, y, rows_.x_row)) + channel;
       if (outside || s_.g.dilation_w > 1) {
         std::fill_n(to, RowElements(s_), T{0});
         if (!outside) CopyPhases(from, left, inside, to);

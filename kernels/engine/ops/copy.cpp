@@ -124,7 +124,7 @@ class BlockTranspose final : public OpDriver {
   };
 
   BlockTranspose(const LoopNest<2>& nest, const Plane& plane, const PixelSource& source, const ElementwiseKernels& elementwise, const uint8_t* x, uint8_t* y, int64_t elements)
-      : nest_(nest), p_(plane), source_(source), interleave_(elementwise.interleave3_q8), block_rows_(std::max(kBlock, kBlockElements / plane.columns)),
+      : nest_(nest), p_(plane), source_(source), interleave_(elementwise.interleave3_q8), interleave_floats_(elementwise.interleave3_f32), block_rows_(std::max(kBlock, kBlockElements / plane.columns)),
         own_x_(reinterpret_cast<const T*>(x)), own_y_(reinterpret_cast<T*>(y)), x_(own_x_), y_(own_y_) {
     blocks_ = (plane.rows + block_rows_ - 1) / block_rows_;
     for_each_inner_ = nest_.inner();
@@ -146,6 +146,13 @@ class BlockTranspose final : public OpDriver {
   void WriteTo(uint8_t* y) override { y_ = y != nullptr ? reinterpret_cast<T*>(y) : own_y_; }
   bool takes_spans() const override { return true; }
   void RunSpans(SpanReader spans, uint8_t*) override { source_.Copy(spans, x_, y_); }
+
+  // From channels first to channels last: rows of the map are what the nest walks, `x_row` elements apart in x.
+  void SetRows(const RowShape& rows, int64_t x_row) { rows_ = rows, x_row_ = x_row; }
+  const RowShape* row_shape() const override { return rows_.y_rows > 0 ? &rows_ : nullptr; }
+  void RunRows(int64_t begin, int64_t end, const MapRows&, const MapRows& y, uint8_t*) override {
+    for (int64_t row = begin; row < end; ++row) Block(x_ + row * x_row_, reinterpret_cast<T*>(y.data + static_cast<size_t>(row - y.first) * rows_.y_row), p_.rows);
+  }
 
  private:
   void Position(int64_t position, int64_t* x, int64_t* y) const {
@@ -207,16 +214,20 @@ class BlockTranspose final : public OpDriver {
   // Planar to interleaved colours, the most common transposition of all.
   void BlockOf3(const T* x, T* y, int64_t rows) const {
     const T *x1 = x + p_.x_column_stride, *x2 = x1 + p_.x_column_stride;
-    if constexpr (sizeof(T) == 1) {
-      if (p_.y_row_stride == 3) return interleave_(static_cast<size_t>(rows), x, x1, x2, y);
+    if (p_.y_row_stride == 3) {
+      if constexpr (sizeof(T) == 1) return interleave_(static_cast<size_t>(rows), x, x1, x2, y);
+      else return interleave_floats_(static_cast<size_t>(rows), x, x1, x2, y);
     }
     for (int64_t r = 0; r < rows; ++r, y += p_.y_row_stride) y[0] = x[r], y[1] = x1[r], y[2] = x2[r];
   }
 
+  RowShape rows_{};
+  int64_t x_row_ = 0;
   LoopNest<2> nest_;
   Plane p_;
   PixelSource source_;
   decltype(ElementwiseKernels::interleave3_q8) interleave_;
+  decltype(ElementwiseKernels::interleave3_f32) interleave_floats_;
   int64_t block_rows_, blocks_, for_each_inner_;
   const T* own_x_;
   T* own_y_;
@@ -276,7 +287,12 @@ DriverPtr MakeTranspose(const OpContext& context, const int64_t* xs, const int64
   const PixelSource source = PixelSource::Of(y, y.dims, xs);
   if (!blocks) return DriverPtr(new StridedCopy<T>(nest, source, x_data, y_data, y.elements, "transpose"));
   const typename BlockTranspose<T>::Plane plane{y.dims[x_axis], ys[x_axis], y.dims[y_axis], xs[y_axis]};
-  return DriverPtr(new BlockTranspose<T>(nest, plane, source, *context.kernels().elementwise, x_data, y_data, y.elements));
+  auto* transpose = new BlockTranspose<T>(nest, plane, source, *context.kernels().elementwise, x_data, y_data, y.elements);
+  if (y.location == Location::kStrip && y.rank == 4 && y.dims[0] == 1 && x_axis == 2 && y_axis == 3) {
+    const size_t row = static_cast<size_t>(ys[1]) * sizeof(T);
+    transpose->SetRows({y.dims[1], y.dims[1], row, row, 1, 1, 0, false}, xs[1]);
+  }
+  return DriverPtr(transpose);
 }
 
 }  // namespace

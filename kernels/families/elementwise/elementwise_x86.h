@@ -135,8 +135,14 @@ struct Elementwise {
     for (; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
   }
 
+  static void Interleave3F32(size_t n, const float* a, const float* b, const float* c, float* y) {
+    size_t i = 0;
+    for (; i + F::kInterleaves <= n; i += F::kInterleaves) F::Interleave3(a + i, b + i, c + i, y + 3 * i);
+    for (; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
+  }
+
   static constexpr ElementwiseKernels Kernels(const char* name) {
-    return {name, Lut, Add, Quantize, Dequantize, AddF32, MulF32, ClampF32, SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, Interleave3};
+    return {name, Lut, Add, Quantize, Dequantize, AddF32, MulF32, ClampF32, SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, Interleave3, Interleave3F32};
   }
 };
 

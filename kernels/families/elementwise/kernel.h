@@ -34,6 +34,7 @@ struct ElementwiseKernels {
   void (*hard_swish_f32)(size_t n, const float* x, float* y, float alpha, float beta);
   // y = a[0] b[0] c[0] a[1] b[1] .., 3 n bytes: planes of colours to pixels.
   void (*interleave3_q8)(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y);
+  void (*interleave3_f32)(size_t n, const float* a, const float* b, const float* c, float* y);  // the same of floats, 3 n of them
 };
 
 }  // namespace sterna

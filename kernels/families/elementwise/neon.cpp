@@ -156,6 +156,12 @@ void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c,
   for (; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
 }
 
+void Interleave3F32(size_t n, const float* a, const float* b, const float* c, float* y) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) vst3q_f32(y + 3 * i, (float32x4x3_t{{vld1q_f32(a + i), vld1q_f32(b + i), vld1q_f32(c + i)}}));
+  for (; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
+}
+
 }  // namespace
 }  // namespace sterna
 
@@ -163,5 +169,5 @@ extern "C" {
 extern const sterna::ElementwiseKernels sterna_elementwise_neon;
 const sterna::ElementwiseKernels sterna_elementwise_neon = {
     "elementwise/neon", sterna::Lut, sterna::Add, sterna::Quantize, sterna::Dequantize, sterna::AddF32, sterna::MulF32, sterna::ClampF32,
-    sterna::SigmoidF32, sterna::ExpF32, sterna::HardSigmoidF32, sterna::HardSwishF32, sterna::Interleave3};
+    sterna::SigmoidF32, sterna::ExpF32, sterna::HardSigmoidF32, sterna::HardSwishF32, sterna::Interleave3, sterna::Interleave3F32};
 }

@@ -74,13 +74,14 @@ void HardSwishF32(size_t n, const float* x, float* y, float alpha, float beta) {
   for (size_t i = 0; i < n; ++i) y[i] = x[i] * HardGate(x[i], alpha, beta);
 }
 
-void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y) {
+template <typename E>
+void Interleave3(size_t n, const E* a, const E* b, const E* c, E* y) {
   for (size_t i = 0; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
 }
 
 }  // namespace
 
 STERNA_TYPED_REFERENCE(ElementwiseKernels, elementwise, Lut, Add<T>, Quantize<T>, Dequantize<T>, AddF32, MulF32, ClampF32, SigmoidF32,
-                       ExpF32, HardSigmoidF32, HardSwishF32, Interleave3)
+                       ExpF32, HardSigmoidF32, HardSwishF32, Interleave3<uint8_t>, Interleave3<float>)
 
 }  // namespace sterna

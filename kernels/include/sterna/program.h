@@ -37,7 +37,8 @@ constexpr uint32_t kProgramVersion = 2;
 constexpr int kMaxRank = 6;
 constexpr uint32_t kAbsent = 0xffffffffu;  // an optional input that is not there
 constexpr int kMaxDepthwiseRows = 32;      // a depthwise convolution with a taller kernel runs as a grouped one
-constexpr int kStripBytes = 64 * 1024;     // of the maps between the ops of a strip, each thread; a single row may take more
+// Of the maps between the ops of a strip, each thread; a single row may take more. With AVX-512 comes an L2 of 1 MB or more.
+constexpr int kStripBytes = 64 * 1024, kWideStripBytes = 256 * 1024;
 
 enum class DType : uint8_t { kF32 = 0, kU8 = 1, kS8 = 2, kS32 = 3 };
 

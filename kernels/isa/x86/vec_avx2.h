@@ -103,6 +103,9 @@ struct Vec256 {
     return _mm256_blendv_ps(x, _mm256_mul_ps(x, slope), _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));
   }
   // Over all lanes: the halves meet in memory.
+  // Pixels of three planes that are interleaved at a time.
+  static constexpr size_t kInterleaves = 4;
+  static inline void Interleave3(const float* a, const float* b, const float* c, float* y) { InterleaveFour(a, b, c, y); }
   static inline float SumOf(Reg x) {
     float lanes[kLanes];
     Store(lanes, x);

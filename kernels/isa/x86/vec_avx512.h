@@ -89,6 +89,17 @@ struct Vec512 {
   static inline Reg NegativeTimes(Reg x, Reg slope) {
     return _mm512_mask_mul_ps(x, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), x, slope);
   }
+  // Pixels of three planes that are interleaved at a time.
+  static constexpr size_t kInterleaves = 16;
+  static inline void Interleave3(const float* a, const float* b, const float* c, float* y) {
+    const Reg p = Load(a), q = Load(b), r = Load(c);
+    const Reg ab0 = _mm512_permutex2var_ps(p, _mm512_setr_epi32(0, 16, 0, 1, 17, 0, 2, 18, 0, 3, 19, 0, 4, 20, 0, 5), q);
+    Store(y, _mm512_permutex2var_ps(ab0, _mm512_setr_epi32(0, 1, 16, 3, 4, 17, 6, 7, 18, 9, 10, 19, 12, 13, 20, 15), r));
+    const Reg ab1 = _mm512_permutex2var_ps(p, _mm512_setr_epi32(21, 0, 6, 22, 0, 7, 23, 0, 8, 24, 0, 9, 25, 0, 10, 26), q);
+    Store(y + 16, _mm512_permutex2var_ps(ab1, _mm512_setr_epi32(0, 21, 2, 3, 22, 5, 6, 23, 8, 9, 24, 11, 12, 25, 14, 15), r));
+    const Reg ab2 = _mm512_permutex2var_ps(p, _mm512_setr_epi32(0, 11, 27, 0, 12, 28, 0, 13, 29, 0, 14, 30, 0, 15, 31, 0), q);
+    Store(y + 32, _mm512_permutex2var_ps(ab2, _mm512_setr_epi32(26, 1, 2, 27, 4, 5, 28, 7, 8, 29, 10, 11, 30, 13, 14, 31), r));
+  }
   // Over all lanes: the quarters meet in memory.
   static inline float SumOf(Reg x) {
     float lanes[kLanes];

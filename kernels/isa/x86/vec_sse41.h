@@ -107,6 +107,9 @@ struct Vec128 {
     return _mm_blendv_ps(x, _mm_mul_ps(x, slope), _mm_cmplt_ps(x, _mm_setzero_ps()));
   }
   // Over all lanes.
+  // Pixels of three planes that are interleaved at a time.
+  static constexpr size_t kInterleaves = 4;
+  static inline void Interleave3(const float* a, const float* b, const float* c, float* y) { InterleaveFour(a, b, c, y); }
   static inline float SumOf(Reg x) { return SumOfFour(x); }
   static inline float LargestOf(Reg x) { return LargestOfFour(x); }
   static inline float SquareRoot(float x) { return SquareRootOfOne(x); }

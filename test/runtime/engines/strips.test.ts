@@ -3,7 +3,7 @@ import { openNative } from '../../../runtime/engines/native.js';
 import { inspectModel } from '../../../runtime/inspect.js';
 import type { SessionOptions } from '../../../runtime/session-types.js';
 import { asTensor } from '../../../runtime/tensor.js';
-import { invertedResiduals } from '../support/inverted-residuals.js';
+import { invertedResiduals, Network } from '../support/inverted-residuals.js';
 import { temporaryFolder } from '../../support/folder.js';
 import { modelBytes, randomTensor } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
@@ -50,5 +50,28 @@ describe.skipIf(nativeMissing !== undefined).each(['float32', 'int8'] as const)(
     const inStrips = inspected.flatMap(({ note }, i) => (/in strips of \d+ rows?; strip of 3 layers: /.test(note) ? [i] : []));
     expect(inStrips.length).toBeGreaterThanOrEqual(3);
     for (const i of inStrips) expect(layers[i]?.ms).toBeGreaterThan(0);
+  });
+});
+
+describe.skipIf(nativeMissing !== undefined)('strips of large maps of floats', () => {
+  const net = new Network('float32', [1, 3, 320, 328]);
+  net.conv(16, { kernel: 3, stride: 2 });
+  net.conv(40, { kernel: 3, stride: 2 });
+  const residual = net.conv(64);
+  net.conv(64, { kernel: 3, depthwise: true });
+  net.conv(64, { residual });
+  const bytes = modelBytes(net.build());
+
+  it('are made although they save no memory, and give the same bits', async () => {
+    const notes = (await inspectModel(bytes)).layers.map(({ note }) => note);
+    expect(notes.filter((note) => /strip of 2 layers: a map of 12\d\d KiB between them stays in the cache/.test(note))).toHaveLength(2);
+    expect(notes.filter((note) => note.includes('strip of 2 layers: '))).toHaveLength(4);
+    const [plain, ...strips] = await Promise.all([{ strips: false }, {}, { threads: 3 }].map(async (options) => {
+      const session = await openNative(bytes, options);
+      const data = Object.values(await session.run({ x: asTensor(randomTensor([1, 3, 320, 328], 1)) }))[0]?.data;
+      await session.close();
+      return data;
+    }));
+    for (const data of strips) expect(data).toEqual(plain);
   });
 });

@@ -73,10 +73,12 @@ describe.each(['float32', 'int8'] as const)('strips of %s', (type) => {
     return { found: groups.map(({ nodes }) => nodes.map(({ outputs }) => channels(outputs[0] ?? ''))), refused: [...refused.values()] };
   };
   const depthwise = { kernel: 3, depthwise: true };
+  /** Channels of the picture with channels last, which a convolution of floats takes into its strip. */
+  const transposed = type === 'float32' ? ['8'] : [];
 
   it('take the convolution before a depthwise one along', () => {
     expect(block((net) => [net.conv(48), net.conv(48, depthwise), net.conv(16)])).toEqual({ found: [['48', '48', '16']], refused: [] });
-    expect(block((net) => [net.conv(48, { kernel: 3, stride: 2 }), net.conv(48, depthwise), net.conv(16)]).found).toEqual([['48', '48', '16']]);
+    expect(block((net) => [net.conv(48, { kernel: 3, stride: 2 }), net.conv(48, depthwise), net.conv(16)]).found).toEqual([[...transposed, '48', '48', '16']]);
     expect(block((net) => [net.conv(8, depthwise), net.conv(16), net.conv(16, depthwise), net.conv(24)]).found).toEqual([['8', '16'], ['16', '24']]);
   });
 
@@ -87,6 +89,14 @@ describe.each(['float32', 'int8'] as const)('strips of %s', (type) => {
       net.conv(48, depthwise);
       net.conv(48, { residual });
     }).found).toEqual([['48', '48']]);
+  });
+
+  it('take the transposition before a convolution that slides along', () => {
+    const alone = type === 'float32' ? [['8', '48']] : [];
+    expect(block((net) => [net.conv(48, { kernel: 3 }), net.conv(16)]).found).toEqual(alone);
+    expect(block((net) => [net.conv(48, { kernel: 3 }), net.conv(48, depthwise), net.conv(16, { kernel: 3 })]).found).toEqual(alone);
+    expect(block((net) => [net.conv(48, { kernel: 3 }), net.conv(16)], [2, 8, 20, 20]).found).toEqual([]);
+    expect(block((net) => [net.conv(48, { kernel: 3 }), net.conv(16)], [1, 1, 20, 20]).found).toEqual([]);
   });
 
   it('are refused where the layer after is not of the right form, with the reason', () => {
