@@ -27,7 +27,7 @@ describe('sterna bench-pipeline', () => {
   it('refuses a section that does not exist', async () => {
     const { code, err } = await captureCli(['bench-pipeline', '--only', 'nothing']);
     expect(code).not.toBe(0);
-    expect(err).toContain('gates, faces, gallery, cameras, detectors, incremental but received nothing');
+    expect(err).toContain('gates, faces, daemon, gallery, cameras, detectors, incremental but received nothing');
   });
 });
 
