@@ -3,7 +3,8 @@ export function wrapProse(text: string, width = 120): string {
   return text.split('\n\n').map((block) => (/^\s*[|<#*-]/.test(block) ? block : block.split('\n').map((line) => wrapLine(line, width)).join('\n'))).join('\n\n');
 }
 
-function wrapLine(line: string, width: number): string {
+/** Breaks a line between words. */
+export function wrapLine(line: string, width: number): string {
   const lines: string[] = [];
   for (const word of line.split(' ')) {
     const last = lines.at(-1);

@@ -1,5 +1,5 @@
 import { DeployError } from '../errors.js';
-import { wrapProse } from '../markdown.js';
+import { wrapLine, wrapProse } from '../markdown.js';
 import { ratioOf, timesOf, type BenchReport, type Comparison, type ModelReport } from './report.js';
 import { geometricMean } from './statistics.js';
 
@@ -113,7 +113,7 @@ export function speedLines(report: BenchReport): string {
   const least = Math.min(...threads);
   const lines = report.summary.filter((row) => row.isa === isa && row.threads === least).map((row) => `* ${comparisonTitles[row.comparison]}: `
     + `**${row.geometric_mean_p50.toFixed(2)} times** its speed (geometric mean of ${row.models} networks; the worst, ${row.worst.model}: ${row.worst.ratio_p50.toFixed(2)}).`);
-  return [`Against onnxruntime, ${least} thread on ${cpu.model} (${isa}), measured alternately in one process:`, '', ...lines].join('\n');
+  return [`Against onnxruntime, ${least} thread on ${cpu.model} (${isa}), measured alternately in one process:`, '', ...lines.map((line) => wrapLine(line, 118).replaceAll('\n', '\n  '))].join('\n');
 }
 
 /** What deploy/BENCHMARKS.md shows of a run: conditions, means and worst rows, every model (the worst first), peaks, and what did not run. */

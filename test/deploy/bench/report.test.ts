@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { benchMarkdown, replaceBench } from '../../../deploy/bench/documents.js';
+import { benchMarkdown, replaceBench, speedLines } from '../../../deploy/bench/documents.js';
 import { reportSchema, summarizeFormats, summarizeModels, type BenchReport, type Footprint, type ModelReport, type Times } from '../../../deploy/bench/report.js';
 
 const times = (engine: Times['engine'], format: Times['format'], p50_ms: number, threads = 1, isa: string | null = engine === 'native' ? 'fast' : null): Times =>
@@ -73,6 +73,16 @@ describe('reportSchema', () => {
     expect(reportSchema.parse(JSON.parse(JSON.stringify(report)))).toEqual(report);
     expect(reportSchema.safeParse({ ...report, schema_version: 1 }).success).toBe(false);
     expect(reportSchema.safeParse({ ...report, models: [{ name: 'x' }] }).success).toBe(false);
+  });
+});
+
+describe('speedLines', () => {
+  it('is a list whose lines fit the README, whatever the names are', () => {
+    const long = { ...report, summary: report.summary.map((row) => ({ ...row, worst: { ...row.worst, model: 'a_model_of_a_long_name' } })) };
+    const lines = speedLines(long).split('\n');
+    expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(120);
+    expect(lines.slice(2).every((line) => /^(\* |  )\S/.test(line))).toBe(true);
+    expect(lines.filter((line) => line.startsWith('* '))).not.toHaveLength(0);
   });
 });
 
