@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { DeployError } from '../errors.js';
 import type { Bar } from './bars.js';
+import { builtScript } from './built-script.js';
 
 /** Openings of a model in one process, one after the other: milliseconds on the clock, and of all of its threads. */
 const answerSchema = z.object({ ms: z.array(z.number()).min(2), cpu_ms: z.array(z.number()).min(2) });
@@ -25,12 +25,10 @@ export interface Opening {
 /** Openings of a process: by then V8 has compiled what it will. */
 export const openings = 10;
 
-const child = fileURLToPath(new URL('./opening-child.js', import.meta.url));
-
 /** @throws DeployError E_BENCH: the process failed, with what it said */
 async function openInProcess(path: string): Promise<Answer> {
   // Without flags of V8: it takes code that it made with others for none of its own.
-  const process_ = spawn(process.execPath, [child, path, String(openings)], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const process_ = spawn(process.execPath, [builtScript('deploy/bench/opening-child.js'), path, String(openings)], { stdio: ['ignore', 'pipe', 'pipe'] });
   const [out, err] = await Promise.all([text(process_.stdout), text(process_.stderr), once(process_, 'close')]);
   if (process_.exitCode !== 0) throw new DeployError('E_BENCH', `The process that opens ${path} failed: ${err.trim()}`, { details: { path } });
   return answerSchema.parse(JSON.parse(out));

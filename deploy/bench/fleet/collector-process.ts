@@ -1,12 +1,11 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { HistogramData } from '../../../agent/contracts/index.js';
 import type { FleetTotals } from '../../collector/fleet-store.js';
 import type { SharedStats } from '../../collector/shared-collector.js';
 import { DeployError } from '../../errors.js';
+import { builtScript } from '../built-script.js';
 import { cpuSecondsOf, memoryOf } from '../process-figures.js';
 
 /** A line that `sterna fleet collect --json` prints. */
@@ -38,7 +37,7 @@ export class CollectorProcess {
   #errors = '';
 
   constructor({ url, name, store, reportSeconds, onReport }: CollectorProcessOptions) {
-    const child = spawn(process.execPath, [mainScript(), 'fleet', 'collect', '--json', '--broker', url, '--name', name, ...store, '--report', String(reportSeconds)], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [builtScript('deploy/cli/main.js'), 'fleet', 'collect', '--json', '--broker', url, '--name', name, ...store, '--report', String(reportSeconds)], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     createInterface({ input: child.stdout }).on('line', (line) => {
       const report = JSON.parse(line) as CollectReport;
@@ -85,9 +84,4 @@ export class CollectorProcess {
     late.abort();
     return this.#latest;
   }
-}
-
-function mainScript(): string {
-  const beside = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
-  return existsSync(beside) ? beside : fileURLToPath(new URL('../../../dist/deploy/cli/main.js', import.meta.url));
 }

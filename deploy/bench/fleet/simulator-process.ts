@@ -1,7 +1,6 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { DeployError } from '../../errors.js';
+import { builtScript } from '../built-script.js';
 import type { SimulatedFleetOptions } from './simulated-fleet.js';
 import type { SimulatorAnswer, SimulatorRequest } from './simulator-child.js';
 
@@ -21,7 +20,7 @@ export class Simulators {
   static start({ spreadMs, ...fleet }: Omit<SimulatedFleetOptions, 'first' | 'seed'> & { spreadMs: number }): Simulators {
     const { devices } = fleet;
     const counts = Array.from({ length: Math.ceil(devices / DEVICES_PER_PROCESS) }, (_, i) => Math.min(DEVICES_PER_PROCESS, devices - i * DEVICES_PER_PROCESS));
-    const simulators = new Simulators(counts.map(() => fork(childScript(), { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })), counts);
+    const simulators = new Simulators(counts.map(() => fork(builtScript('deploy/bench/fleet/simulator-child.js'), { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })), counts);
     counts.forEach((count, i) => simulators.#send(i, { type: 'start', options: { ...fleet, devices: count, first: i * DEVICES_PER_PROCESS, seed: i + 1 }, spreadMs }));
     return simulators;
   }
@@ -73,9 +72,4 @@ function ask(child: ChildProcess): Promise<SimulatorAnswer> {
     });
     child.send({ type: 'state' } satisfies SimulatorRequest);
   });
-}
-
-function childScript(): string {
-  const beside = fileURLToPath(new URL('./simulator-child.js', import.meta.url));
-  return existsSync(beside) ? beside : fileURLToPath(new URL('../../../dist/deploy/bench/fleet/simulator-child.js', import.meta.url));
 }

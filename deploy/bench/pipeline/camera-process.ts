@@ -1,7 +1,6 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { DeployError } from '../../errors.js';
+import { builtScript } from '../built-script.js';
 import type { Behaviour } from './mjpeg-server.js';
 
 export type CameraRequest =
@@ -26,7 +25,7 @@ export class CameraProcess {
 
   /** @throws DeployError E_BENCH when the process ends early */
   static async start(count: number, { jpeg, fps }: { jpeg: Uint8Array; fps: number }): Promise<CameraProcess> {
-    const child = fork(childScript(), { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    const child = fork(builtScript('deploy/bench/pipeline/camera-child.js'), { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     const { urls } = await ask(child, { type: 'start', count, fps, jpeg: Buffer.from(jpeg).toString('base64') }, 'urls');
     return new CameraProcess(child, urls);
   }
@@ -58,10 +57,4 @@ function ask<Type extends CameraAnswer['type']>(child: ChildProcess, request: Ca
     child.once('exit', onExit);
     child.send(request);
   });
-}
-
-/** Compiled beside this file; from TypeScript sources (tests) in the build's folder. */
-function childScript(): string {
-  const beside = fileURLToPath(new URL('./camera-child.js', import.meta.url));
-  return existsSync(beside) ? beside : fileURLToPath(new URL('../../../dist/deploy/bench/pipeline/camera-child.js', import.meta.url));
 }

@@ -1,11 +1,10 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { DeployError } from '../../errors.js';
+import { builtScript } from '../built-script.js';
 import type { Bar } from '../bars.js';
 import { cpuSecondsOf, memoryOf } from '../process-figures.js';
 
@@ -21,7 +20,6 @@ interface DaemonBenchOptions {
   ffmpeg: string;
   /** How long is measured, once everything has settled. */
   seconds: number;
-  settledSeconds?: number;
   signal: AbortSignal;
 }
 
@@ -29,13 +27,14 @@ interface DaemonBenchOptions {
  * Rows: what the whole process of the daemon takes with a package and a quiet camera, decoder and broker aside. Frames that stop at the first gate cost a
  * quarter of a millisecond, so this is what everything around them costs: reading pictures, collecting garbage, telemetry.
  */
-export async function daemonBars({ path, ffmpeg, seconds, settledSeconds = SETTLED_SECONDS, signal }: DaemonBenchOptions): Promise<Bar[]> {
+export async function daemonBars({ path, ffmpeg, seconds, signal }: DaemonBenchOptions): Promise<Bar[]> {
   const folder = await mkdtemp(join(tmpdir(), 'sterna-daemon-'));
-  const daemon = spawn(process.execPath, [daemonScript(), '--config', await configure(folder, path, quietFilm(ffmpeg, folder))], { stdio: 'ignore', env: { ...process.env, RUNTIME_DIRECTORY: folder } });
+  let daemon: ChildProcess | undefined;
   try {
+    daemon = spawn(process.execPath, [builtScript('agent/main.js'), '--config', await configure(folder, path, quietFilm(ffmpeg, folder))], { stdio: 'ignore' });
     const { pid } = daemon;
     if (pid === undefined) throw new DeployError('E_BENCH', 'The daemon does not start');
-    await sleep(settledSeconds * 1000, undefined, { signal });
+    await sleep(SETTLED_SECONDS * 1000, undefined, { signal });
     const [cpu, startedMs] = [cpuSecondsOf(pid), performance.now()];
     const resident: number[] = [];
     while (performance.now() - startedMs < seconds * 1000) {
@@ -45,7 +44,7 @@ export async function daemonBars({ path, ffmpeg, seconds, settledSeconds = SETTL
     const measured = (performance.now() - startedMs) / 1000;
     return rowsOf((cpuSecondsOf(pid) - cpu) / measured, Math.max(...resident));
   } finally {
-    daemon.kill('SIGKILL');
+    daemon?.kill('SIGKILL');
     await rm(folder, { recursive: true, force: true });
   }
 }
@@ -74,10 +73,4 @@ function quietFilm(ffmpeg: string, folder: string): string {
   const { status, stderr } = spawnSync(ffmpeg, ['-v', 'error', ...picture, '-c:v', 'mpeg4', '-q:v', '3', film], { encoding: 'utf8' });
   if (status !== 0) throw new DeployError('E_FFMPEG', `ffmpeg made no film: ${stderr}`);
   return film;
-}
-
-/** Compiled beside this folder; from TypeScript sources (tests) in the build's folder. */
-function daemonScript(): string {
-  const beside = fileURLToPath(new URL('../../../agent/main.js', import.meta.url));
-  return existsSync(beside) ? beside : fileURLToPath(new URL('../../../dist/agent/main.js', import.meta.url));
 }
